@@ -1,0 +1,51 @@
+# `make scan` and `make test` need python3 (3.11 or newer) and make; they set up the rest in .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+RUN ?= runs/phi4-cycle
+
+.PHONY: scan test lint typecheck wheel-check clean help
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make scan         train one flow of phi4 theory on the cycle and plot it against m"
+	@echo "make test         run the tests"
+	@echo "make lint         check style; make typecheck: check types"
+	@echo "make wheel-check  build a wheel and use it in an empty environment"
+	@echo "make clean        remove the environment and caches; runs and results stay"
+
+# An interrupted training is carried on, a finished one is used as it is; the scan is drawn anew.
+scan: $(VENV)/runtime
+	$(BIN)/lattice-flows train $(RUN) --theory phi4 --sites 16 --m 0.25:1 --resume
+	$(BIN)/lattice-flows scan $(RUN) --m 0.25:1:16 -o scan.nc --plot scan.png --overwrite
+
+test: $(VENV)/dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+typecheck: $(VENV)/dev
+	$(BIN)/pyright
+
+wheel-check: $(VENV)/dev
+	PYTHON=$(BIN)/python .ci/wheel-check
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .ruff_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/runtime: pyproject.toml | $(BIN)/python
+	$(PIP) install -e .
+	@touch $@
+
+$(VENV)/dev: pyproject.toml | $(BIN)/python
+	$(PIP) install -e '.[dev]'
+	@touch $@ $(VENV)/runtime

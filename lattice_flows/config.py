@@ -1,0 +1,225 @@
+"""What a training run is: one frozen record, validated once, stored as JSON in the run directory.
+
+Every field is declared in one line with `_option`; validation, JSON and the flags of
+`lattice-flows train` are driven by `dataclasses.fields`. Nothing heavy is imported with this module
+(the command line reads it to print its help), so theories are looked up inside the functions.
+"""
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from theories import Theory
+
+FORMAT, FORMAT_VERSION = "config", 1
+
+Coupling = float | tuple[float, float]
+"""A fixed value, or the continuous range (low, high) that a flow is conditioned on."""
+
+
+def _option(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[str, ...] = (),
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+) -> Any:
+    """A field with a default, and what validation and `train --help` say about it."""
+    metadata = {"help": help, "choices": choices, "low": low, "high": high, "above": above}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A training run: theory, lattice, the couplings it is for, and how the flow is trained.
+
+    `couplings` holds a value or a range for each coupling of the theory; the missing ones are
+    filled in with the theory's defaults. Raises LatticeFlowsError, one line, for the first mistake.
+    """
+
+    theory: str
+    shape: tuple[int, ...]
+    couplings: Mapping[str, Coupling] = dataclasses.field(default_factory=dict)
+    objective: str = _option(
+        "deformation", "Training objective.", choices=("deformation", "reverse-kl")
+    )
+    field: str = _option("hollow", "Velocity field.", choices=("hollow", "convolutional"))
+    base: str = _option("ultralocal", "Base density.", choices=("ultralocal", "gaussian"))
+    steps: int = _option(1500, "Training steps.", low=1)
+    batch: int = _option(256, "Configurations a step.", low=1)
+    learning_rate: float = _option(3e-3, "Adam's initial learning rate.", above=0)
+    curriculum: float = _option(
+        0.0, "Fraction of the steps over which ranges open up; 0 is off.", low=0, high=1
+    )
+    points: str = _option(
+        "both", "Where the residual is evaluated.", choices=("both", "own", "walkers")
+    )
+    width: int = _option(32, "Width of the field's network.", low=1)
+    ode_steps: int = _option(12, "Fixed solver steps from base to target.", low=1)
+    seed: int = _option(0, "Seed of every random number.", low=0, high=2**32 - 1)
+    x64: bool = _option(False, "Train in double precision.")
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            if f.metadata:
+                object.__setattr__(self, f.name, _checked(f, getattr(self, f.name)))
+        theory = self.make_theory()
+        object.__setattr__(self, "shape", theory.shape)
+        object.__setattr__(self, "couplings", _checked_couplings(theory, self.couplings))
+
+    def make_theory(self) -> "Theory":
+        """The theory on its lattice."""
+        import theories
+
+        return theories.make(self.theory, self.shape)
+
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """The couplings the flow is conditioned on, with their (low, high)."""
+        return {k: v for k, v in self.couplings.items() if isinstance(v, tuple)}
+
+    def trained_on(self) -> str:
+        """The couplings of the run in words, e.g. 'm 0.25:1, lam 0.0625, alpha 0.01'."""
+        return ", ".join(f"{k} {show(v)}" for k, v in self.couplings.items())
+
+    def check_couplings(
+        self, values: Mapping[str, float], extrapolate: bool = False
+    ) -> dict[str, float]:
+        """One complete coupling point: `values`, and the trained value of each coupling left out.
+
+        Raises LatticeFlowsError for a coupling the theory does not have, for a range without a
+        value, and, unless `extrapolate`, for a value the run was not trained on.
+        """
+        theory = self.make_theory()
+        _refuse_unknown(theory, values)
+        point = {}
+        for name, trained in self.couplings.items():
+            if name not in values and isinstance(trained, tuple):
+                refuse(
+                    f"{name} was trained on {show(trained)}: say which value, "
+                    f"e.g. --{name} {show(trained[0])}"
+                )
+            value = float(values.get(name, trained))  # type: ignore[arg-type]
+            low, high = trained if isinstance(trained, tuple) else (trained, trained)
+            slack = 1e-9 * max(abs(low), abs(high))  # ends of a range survive decimal rounding
+            if not (extrapolate or low - slack <= value <= high + slack):
+                refuse(
+                    f"{name} = {show(value)} is outside what the run was trained on "
+                    f"({self.trained_on()}); insist with --extrapolate"
+                )
+            point[name] = value
+        theory.validate(theory.from_values(**point))
+        return point
+
+    def to_json(self) -> str:
+        """The record as JSON text, with its format version."""
+        header = {"lf_format": FORMAT, "lf_format_version": FORMAT_VERSION}
+        return json.dumps(header | dataclasses.asdict(self), indent=2, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str | os.PathLike[str] = "config.json") -> "Config":
+        """The record that `to_json` wrote; `where` names the file in errors.
+
+        Raises LatticeFlowsError for damaged text, another format, a newer version, unknown keys.
+        """
+        try:
+            record = json.loads(text)
+        except ValueError as error:
+            refuse(f"{where} is damaged ({error}): restore it, or train a new run")
+        if not isinstance(record, dict) or record.pop("lf_format", None) != FORMAT:
+            refuse(f"{where} is not a lattice-flows configuration")
+        version = record.pop("lf_format_version", None)
+        if not isinstance(version, int) or version > FORMAT_VERSION:
+            refuse(
+                f"{where} has format version {version}, this program reads up to {FORMAT_VERSION}: "
+                "upgrade lattice-flows"
+            )
+        known = {f.name: f for f in dataclasses.fields(cls)}
+        if unknown := sorted(record.keys() - known.keys()):
+            refuse(f"{where} has unknown keys ({', '.join(unknown)}): written by another version?")
+        if missing := sorted({"theory", "shape"} - record.keys()):
+            refuse(f"{where} lacks {', '.join(missing)}: restore it, or train a new run")
+        return cls(**record)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> "Config":
+        """The configuration in the file `path`."""
+        return cls.from_json(Path(path).read_text(encoding="utf-8"), where=path)
+
+
+def refuse(message: str) -> NoReturn:
+    """Raise LatticeFlowsError, imported only here: the theories package brings jax with it."""
+    from theories.errors import LatticeFlowsError
+
+    raise LatticeFlowsError(message)
+
+
+def show(value: Coupling) -> str:
+    """A coupling as it is written on the command line: 0.5 or 0.25:1."""
+    return ":".join(f"{x:g}" if float(f"{x:g}") == x else repr(x) for x in _ends(value))
+
+
+def flag(name: str) -> str:
+    """The command-line flag of a field."""
+    return "--" + name.replace("_", "-")
+
+
+def _ends(value: Coupling) -> tuple[float, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _checked(field: dataclasses.Field, value: Any) -> Any:
+    """`value` in the field's own type, or a refusal that names its flag."""
+    kind, rule, name = type(field.default), field.metadata, flag(field.name)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind:
+        refuse(f"{name} must be {_KINDS[kind]}, not {value!r}")
+    if rule["choices"] and value not in rule["choices"]:
+        refuse(f"unknown {field.name} {value!r}: {name} is one of {', '.join(rule['choices'])}")
+    if kind is float and not math.isfinite(value):
+        refuse(f"{name} must be finite, not {value}")
+    if rule["low"] is not None and value < rule["low"]:
+        refuse(f"{name} must be at least {rule['low']}, not {value}")
+    if rule["high"] is not None and value > rule["high"]:
+        refuse(f"{name} must be at most {rule['high']}, not {value}")
+    if rule["above"] is not None and value <= rule["above"]:
+        refuse(f"{name} must be above {rule['above']}, not {value}")
+    return value
+
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+
+
+def _refuse_unknown(theory: "Theory", names: Mapping[str, Any]) -> None:
+    known = theory.Couplings._fields
+    if unknown := [name for name in names if name not in known]:
+        refuse(f"{theory.name} has no coupling {', '.join(unknown)}: it has {', '.join(known)}")
+
+
+def _checked_couplings(theory: "Theory", given: Mapping[str, Any]) -> dict[str, Coupling]:
+    """Every coupling of the theory, in its order, each a float or an ordered pair of floats."""
+    _refuse_unknown(theory, given)
+    couplings: dict[str, Coupling] = {}
+    for name, default in theory.from_values()._asdict().items():
+        value = given.get(name, float(default))
+        try:
+            ends = [float(x) for x in (value if isinstance(value, list | tuple) else (value,))]
+        except (TypeError, ValueError):
+            ends = []
+        if len(ends) not in (1, 2) or not all(map(math.isfinite, ends)):
+            refuse(f"coupling {name} must be a finite value or a range LOW:HIGH, not {value!r}")
+        low, high = ends[0], ends[-1]
+        if len(ends) == 2 and not low < high:
+            refuse(f"the range of {name} must rise, LOW:HIGH, not {show((low, high))}")
+        couplings[name] = (low, high) if len(ends) == 2 else low
+    for end in (min, max):
+        theory.validate(theory.from_values(**{k: end(_ends(v)) for k, v in couplings.items()}))
+    return couplings

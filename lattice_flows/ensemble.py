@@ -1,0 +1,163 @@
+"""Ensembles: configurations with log-weights, in memory and in netCDF files.
+
+Flow samples, exact samples and chains are all ensembles: whatever measures one measures each.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import observables
+import theories
+from lattice_flows.files import (
+    Variable,
+    estimate_variables,
+    read_dataset,
+    write_dataset,
+)
+from observables import LONG_NAMES, Measurement
+from observables.weights import as_log_weights
+from theories.errors import LatticeFlowsError
+from theories.theory import Theory
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Draws of a theory at one set of couplings.
+
+    configurations: (n, *theory.shape) float64.
+    log_weights: (n,) float64, log(e^{-S}/q) with q normalised, so that their mean weight is Z; None
+        where the draws come from p itself (exact samples, a chain).
+    provenance: how they were made; any JSON.
+
+    Raises LatticeFlowsError for shapes that do not fit and numbers that are not finite.
+    """
+
+    theory: Theory
+    couplings: Any
+    configurations: NDArray[np.float64]
+    log_weights: NDArray[np.float64] | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        configurations = np.asarray(self.configurations, dtype=np.float64)
+        n, shape = len(configurations), tuple(self.theory.shape)
+        if n == 0 or configurations.shape[1:] != shape:
+            raise LatticeFlowsError(
+                f"configurations of shape {configurations.shape} do not fit the lattice {shape}"
+            )
+        if not np.isfinite(configurations).all():
+            raise LatticeFlowsError(
+                "the ensemble has configurations that are not finite: "
+                "the flow diverged, sample again from a better checkpoint or with more ODE steps"
+            )
+        object.__setattr__(self, "configurations", configurations)
+        if self.log_weights is not None:
+            log_weights = as_log_weights(self.log_weights, n)
+            object.__setattr__(self, "log_weights", log_weights)
+
+    def __len__(self) -> int:
+        return len(self.configurations)
+
+    def measure(self) -> Measurement:
+        """All observables with errors; raises LatticeFlowsError for fewer than two draws."""
+        return observables.measure(
+            self.theory, self.couplings, self.configurations, self.log_weights
+        )
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the ensemble to a netCDF file, replacing what was there; bit-exact on `load`."""
+        draw, sites = ("draw",), site_dimensions(self.theory)
+        variables = {
+            **coupling_variables(self.couplings),
+            "configuration": Variable(draw + sites, self.configurations, "field configuration phi"),
+        }
+        if self.log_weights is not None:
+            variables["log_weight"] = Variable(
+                draw, self.log_weights, "log of exp(-S) over the normalised density of the draw"
+            )
+        write_dataset(
+            path,
+            "ensemble",
+            variables,
+            title=f"configurations of {describe(self.theory)}",
+            config=config_of(self.theory, self.couplings),
+            references=self.theory.references,
+            attributes={"lf_provenance": dict(self.provenance)},
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Ensemble":
+        """Read an ensemble; raises LatticeFlowsError for a file that does not hold one."""
+        dataset = read_dataset(path, "ensemble")
+        config = dataset.json("lf_config")
+        try:
+            theory = theories.make(config["theory"], tuple(config["shape"]))
+            couplings = theory.from_values(**config["couplings"])
+            theory.validate(couplings)
+        except (KeyError, TypeError) as error:
+            raise LatticeFlowsError(
+                f"{path} does not say which theory it is of: write the file again"
+            ) from error
+        return cls(
+            theory,
+            couplings,
+            dataset["configuration"],
+            dataset.get("log_weight"),
+            dataset.json("lf_provenance"),
+        )
+
+
+def save_measurement(path: str | os.PathLike, ensemble: Ensemble, measurement: Measurement) -> None:
+    """Write what was measured on an ensemble (observables.nc), replacing what was there."""
+    estimates = dict(measurement.observables)
+    if measurement.log_z is not None:
+        estimates["log_z"] = measurement.log_z
+    variables = coupling_variables(ensemble.couplings)
+    for name, estimate in estimates.items():
+        variables |= estimate_variables(name, estimate.value, estimate.stderr, LONG_NAMES[name])
+    variables |= {
+        "ess": Variable((), np.asarray(measurement.ess), "effective sample size (Kish) / draws"),
+        "max_weight_share": Variable(
+            (), np.asarray(measurement.max_weight_share), "share of the largest weight in their sum"
+        ),
+        "reliable": Variable((), np.asarray(measurement.reliable), "error bars can be believed"),
+    }
+    write_dataset(
+        path,
+        "observables",
+        variables,
+        title=f"observables of {describe(ensemble.theory)}",
+        config=config_of(ensemble.theory, ensemble.couplings) | {"draws": measurement.n},
+        references=ensemble.theory.references,
+        attributes={"lf_provenance": dict(ensemble.provenance)},
+    )
+
+
+def site_dimensions(theory: Theory) -> tuple[str, ...]:
+    """Names of the lattice dimensions in files: `site`, from d = 2 on `site_0`, `site_1`, …"""
+    d = len(theory.shape)
+    return ("site",) if d == 1 else tuple(f"site_{axis}" for axis in range(d))
+
+
+def coupling_variables(couplings: Any) -> dict[str, Variable]:
+    """One scalar variable for each coupling."""
+    return {
+        name: Variable((), np.asarray(float(value)), f"coupling {name}")
+        for name, value in couplings._asdict().items()
+    }
+
+
+def config_of(theory: Theory, couplings: Any) -> dict[str, Any]:
+    """What a file needs to make theory and couplings again."""
+    values = {name: float(value) for name, value in couplings._asdict().items()}
+    return {"theory": theory.name, "shape": list(theory.shape), "couplings": values}
+
+
+def describe(theory: Theory) -> str:
+    """The theory and its lattice, for titles: `phi4 on a lattice of 16 sites`."""
+    return f"{theory.name} on a lattice of {' x '.join(map(str, theory.shape))} sites"

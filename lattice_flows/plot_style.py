@@ -1,0 +1,62 @@
+"""What all figures share: fonts, colours, and the names of things in mathematical type."""
+
+from typing import Any
+
+import numpy as np
+
+from lattice_flows.files import Dataset
+
+STYLE: dict[Any, Any] = {
+    "font.family": "STIXGeneral",
+    "mathtext.fontset": "stix",
+    "font.size": 10,
+    "axes.labelsize": 11,
+    "axes.linewidth": 0.7,
+    "axes.titlesize": 11,
+    "xtick.direction": "in",
+    "ytick.direction": "in",
+    "xtick.top": True,
+    "ytick.right": True,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "savefig.dpi": 200,
+}
+# Okabe & Ito's colours: told apart by every eye, and in print.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7B5EA7", "#000000")
+UNRELIABLE = "#C00000"
+GREY = "#7f7f7f"
+
+SYMBOLS = {
+    "m": "m", "lam": r"\lambda", "alpha": r"\alpha",
+    "mass": "M", "mu": r"\mu", "tilt": "h", "period": "T",
+}  # fmt: skip
+LABELS = {
+    "magnetization": r"$\langle M\rangle$",
+    "abs_magnetization": r"$\langle |M|\rangle$",
+    "susceptibility": r"$\chi$",
+    "susceptibility_abs": r"$\chi_{|M|}$",
+    "binder_cumulant": r"$U$",
+    "phi2": r"$\langle\phi^2\rangle$",
+    "phi4": r"$\langle\phi^4\rangle$",
+    "action_density": r"$\langle S\rangle/V$",
+    "positive_mode_weight": r"$P(M>0)$",
+    "log_z": r"$\log Z$",
+}
+THEORIES = {"phi4": r"$\phi^4$ theory", "double-well": "double well", "free-field": "free field"}
+
+
+def title_of(dataset: Dataset) -> str:
+    """The theory, its lattice and the couplings that have one value only."""
+    config = dataset.json("lf_config")
+    shape = config.get("shape", ())
+    parts = [THEORIES.get(config.get("theory"), str(config.get("theory", "")))]
+    parts += [f"$N={shape[0]}$"] if len(shape) == 1 else [r"$\times$".join(map(str, shape))]
+    for name, symbol in SYMBOLS.items():
+        values = np.unique(dataset[name]) if name in dataset else ()
+        if len(values) == 1:
+            parts.append(f"${symbol}={values[0]:.6g}$")
+    return ",  ".join(part for part in parts if part)

@@ -1,0 +1,109 @@
+"""Results at coupling points, in the one form that every report has, as netCDF tables.
+
+A result is the JSON object that `exact`, `evaluate` and `measure` print: theory, shape, couplings,
+observables and log_z as {"value", "stderr"} pairs, ess, max_weight_share, reliable, and more.
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lattice_flows.ensemble import describe
+from lattice_flows.files import Variable, estimate_variables, write_dataset
+from observables import LONG_NAMES
+from theories import TransferMatrix
+from theories.theory import Theory
+
+_POINTS = ("coupling_point",)
+_NAMES = {
+    **LONG_NAMES,
+    "correlator": "correlator <phi_0 phi_r>",
+    "energy_gap": "log of the ratio of the two largest eigenvalues of the transfer matrix",
+    "ess": "effective sample size (Kish) / draws",
+    "max_weight_share": "share of the largest weight in their sum",
+    "reliable": "error bars can be believed",
+}
+
+
+def exact_result(theory: Theory, couplings: Any) -> dict[str, Any]:
+    """The exact answers of a chain at one coupling point, from the transfer matrix, errors 0.
+
+    There is no ensemble, so `ess` and `max_weight_share` are None.
+    Raises LatticeFlowsError for a theory on a lattice of more than one dimension.
+    """
+    answers = dict(TransferMatrix(theory, couplings).observables())
+    log_z = answers.pop("log_z")
+    return {
+        "theory": theory.name,
+        "shape": list(theory.shape),
+        "couplings": {name: float(value) for name, value in couplings._asdict().items()},
+        "observables": {
+            name: {
+                "value": np.asarray(value).tolist(),
+                "stderr": np.zeros(np.shape(value)).tolist(),
+            }
+            for name, value in answers.items()
+        },
+        "log_z": {"value": float(log_z), "stderr": 0.0},
+        "ess": None,
+        "max_weight_share": None,
+        "reliable": True,
+    }
+
+
+def save_results(
+    path: str | os.PathLike[str], kind: str, theory: Theory, results: Sequence[Mapping[str, Any]]
+) -> None:
+    """Write results of one theory, at one or more coupling points, to a netCDF file of `kind`.
+
+    Dimension `coupling_point` (but for "observables", which are of a single point); a variable for
+    each coupling, each observable (with NAME_stderr, but for exact ones) and each number that the
+    results hold. What is None somewhere is NaN there.
+    """
+    variables = {
+        name: _variable(name, [r["couplings"][name] for r in results], f"coupling {name}")
+        for name in results[0]["couplings"]
+    }
+    estimates = [{**r["observables"], "log_z": r["log_z"]} for r in results]
+    for name in estimates[0]:
+        pairs = [row[name] or {"value": None, "stderr": None} for row in estimates]
+        variables |= _estimate(name, pairs)
+    for name in results[0]:
+        values = [r[name] for r in results]
+        if any(isinstance(v, float | int) for v in values):
+            variables[name] = _variable(name, values, _NAMES.get(name, name.replace("_", " ")))
+    points: Any = [dict(r["couplings"]) for r in results]
+    if kind == "observables":  # of one ensemble: scalars, as `measure` writes them
+        variables = {name: _first(variable) for name, variable in variables.items()}
+        (points,) = points
+    what = "exact answers" if kind == "exact-table" else "observables"
+    write_dataset(
+        path,
+        kind,
+        variables,
+        title=f"{what} of {describe(theory)}",
+        config={"theory": theory.name, "shape": list(theory.shape), "couplings": points},
+        references=theory.references,
+    )
+
+
+def _estimate(name: str, pairs: Sequence[Mapping[str, Any]]) -> dict[str, Variable]:
+    value, stderr = (np.array([p[k] for p in pairs], dtype=float) for k in ("value", "stderr"))
+    dimensions = _POINTS if value.ndim == 1 else (*_POINTS, "separation")
+    variables = estimate_variables(name, value, stderr, _NAMES.get(name, name), dimensions)
+    if not stderr.any():  # exact
+        del variables[f"{name}_stderr"]
+    return variables
+
+
+def _first(variable: Variable) -> Variable:
+    """The variable at the first coupling point alone."""
+    return dataclasses.replace(variable, dimensions=variable.dimensions[1:], data=variable.data[0])
+
+
+def _variable(name: str, values: Sequence[Any], long_name: str) -> Variable:
+    data = np.array(values) if all(type(v) is bool for v in values) else np.array(values, float)
+    return Variable(_POINTS, data, long_name)

@@ -1,0 +1,13 @@
+"""What is measured: weights, estimators with errors, and the observables made of them."""
+
+from .estimate import Estimate as Estimate
+from .estimators import average as average
+from .estimators import jackknife as jackknife
+from .magnetization import magnetization as magnetization
+from .measure import LONG_NAMES as LONG_NAMES
+from .measure import Measurement as Measurement
+from .measure import measure as measure
+from .weights import is_reliable as is_reliable
+from .weights import kish_ess as kish_ess
+from .weights import log_mean_weight as log_mean_weight
+from .weights import max_weight_share as max_weight_share

@@ -1,0 +1,100 @@
+"""Estimates with errors: reweighted averages, and functions of several of them, by the jackknife.
+
+With configurations φ_i drawn from q and weights w_i ∝ p(φ_i)/q(φ_i), an average is the ratio
+
+    ⟨O⟩ = Σ_i w_i O(φ_i) / Σ_i w_i,
+
+itself a function of two averages. What is reported (χ, the Binder cumulant) is a function of
+several such ratios. The delete-a-block jackknife carries all their covariances along: recompute the
+function with one block of draws left out, for every block in turn, and look at the scatter. (Efron,
+"The Jackknife, the Bootstrap and Other Resampling Plans", SIAM 1982, chs. 2-3.)
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from theories.errors import LatticeFlowsError
+
+from .estimate import Estimate
+from .weights import relative_weights
+
+# The error of a jackknife error bar is about 1/√(2 BLOCKS): 5 % here. More would cost only time for
+# independent draws; a chain needs blocks that are long against its autocorrelation time.
+BLOCKS = 200
+
+# Below this share of the weight left outside one block, the ratio without it is rounding noise.
+_LEAST_WEIGHT = 1e-9
+# A value fixed by symmetry has no error; what scatters below this is rounding.
+_ROUNDING = 1e-13
+
+
+def as_samples(samples: ArrayLike) -> NDArray[np.float64]:
+    """`samples` as finite float64, draws along the first axis.
+
+    Raises LatticeFlowsError if a number is NaN or infinite, or if there are fewer than two draws.
+    """
+    samples = np.asarray(samples, dtype=np.float64)
+    if samples.ndim == 0 or len(samples) < 2:
+        raise LatticeFlowsError("an error bar needs at least 2 configurations: draw more of them")
+    bad = len(samples) - int(np.isfinite(samples).reshape(len(samples), -1).all(axis=1).sum())
+    if bad:
+        raise LatticeFlowsError(
+            f"{bad} of {len(samples)} configurations have values that are not finite: "
+            "the ensemble is damaged or the flow diverged, sample again from a better checkpoint"
+        )
+    return samples
+
+
+def jackknife(
+    function: Callable[[NDArray[np.float64]], ArrayLike],
+    samples: ArrayLike,
+    log_weights: ArrayLike | None = None,
+    blocks: int = BLOCKS,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Value and covariance matrix of a function of several (reweighted) averages.
+
+    Arguments:
+        function: maps averages (..., k) to results (..., p), vectorised over leading axes.
+        samples: (n, k), k measurements on each of n draws, in the order they were drawn.
+        log_weights: (n,), log w up to a common constant; None for unweighted draws.
+        blocks: number of blocks of consecutive draws, n at most.
+
+    Returns (p,) values and their (p, p) covariance. The values are bias-corrected,
+    Bθ - (B-1) mean_b θ_(b): ratios and squares of averages are off by O(1/n), all in one direction
+    (χ too small by 1/n_eff), which adds up when estimates of many couplings are combined. The
+    correction leaves O(1/n²) and does not change the error at leading order. Where one block
+    carries all the weight no error can be told: the covariance is then infinite, the value
+    uncorrected.
+
+    Raises LatticeFlowsError for fewer than two draws or numbers that are not finite.
+    """
+    samples = as_samples(samples)
+    n = len(samples)
+    weights = np.ones(n) if log_weights is None else relative_weights(log_weights, n)
+    blocks = min(blocks, n)
+    starts = np.arange(blocks) * n // blocks
+
+    sums = np.add.reduceat(weights[:, None] * samples, starts, axis=0)
+    norms = np.add.reduceat(weights, starts)
+    plain = np.asarray(function(sums.sum(axis=0) / norms.sum()), dtype=np.float64)
+
+    rest = norms.sum() - norms
+    if np.any(rest <= _LEAST_WEIGHT * norms.sum()):
+        return plain, np.full((plain.size, plain.size), np.inf)
+    without = np.asarray(function((sums.sum(axis=0) - sums) / rest[:, None]), dtype=np.float64)
+    centre = without.mean(axis=0)
+    spread = without - centre
+    spread[np.abs(spread) < _ROUNDING * np.abs(centre)] = 0
+    covariance = (blocks - 1) / blocks * spread.T @ spread
+    return blocks * plain - (blocks - 1) * centre, covariance
+
+
+def average(samples: ArrayLike, log_weights: ArrayLike | None = None) -> Estimate:
+    """⟨O⟩ = Σ w O / Σ w of one measurement per draw, (n,), with its jackknife error.
+
+    Raises LatticeFlowsError as `jackknife` does.
+    """
+    value, covariance = jackknife(lambda a: a, as_samples(samples)[:, None], log_weights)
+    return Estimate(float(value[0]), float(np.sqrt(covariance[0, 0])))

@@ -1,0 +1,70 @@
+"""A Click command whose every failure is one line on stderr with the right exit code.
+
+0 done, 1 a failure, 2 wrong usage, 3 finished but unreliable, 75 interrupted and saved.
+"""
+
+from typing import Any, NoReturn
+
+import click
+
+UNRELIABLE, INTERRUPTED = 3, 75
+
+
+class Failure(click.ClickException):
+    """One line for the user, and an exit code."""
+
+    def __init__(self, message: str, exit_code: int = 1):
+        super().__init__(" ".join(message.split()))
+        vars(self)["exit_code"] = exit_code  # a class attribute in Click
+
+
+class OneLineErrors:
+    """Mixed into Click's commands: library errors and wrong usage become a `Failure`."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)  # type: ignore[misc]
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            raise _usage(error) from error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)  # type: ignore[misc]
+        except click.UsageError as error:
+            raise _usage(error) from error
+        except BrokenPipeError:
+            raise  # the reader has gone: Click ends quietly
+        except OSError as error:
+            raise Failure(f"{error.filename or 'a file'}: {error.strerror or error}") from error
+        except KeyboardInterrupt:
+            raise Failure("interrupted before it was done: run the command again") from None
+        except Exception as error:
+            _translate(error)
+
+
+class Command(OneLineErrors, click.Command):
+    """A command of lattice-flows."""
+
+
+class Group(OneLineErrors, click.Group):
+    """The commands of lattice-flows."""
+
+
+def _usage(error: click.UsageError) -> Failure:
+    where = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+    return Failure(error.format_message() + where, exit_code=2)
+
+
+def _translate(error: Exception) -> NoReturn:
+    """Raise a library's error as a Failure, and a defect of the program as it is."""
+    # imported here only: --help must not wait for jax
+    from lattice_flows.interrupt import Interrupted
+    from theories.errors import LatticeFlowsError
+
+    if isinstance(error, Interrupted):
+        raise Failure(str(error), INTERRUPTED) from error
+    if isinstance(error, LatticeFlowsError):
+        raise Failure(str(error)) from error
+    raise error

@@ -1,0 +1,170 @@
+"""The options that commands share. Nothing heavy is imported with this module."""
+
+import functools
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lattice_flows.scripts._values import ValuesType
+
+COUPLINGS = {
+    "m": "φ⁴: coefficient of -φ²; double well: mass and mu at once",
+    "lam": "Quartic coupling λ",
+    "alpha": "φ⁴: offset α that tilts the wells",
+    "mass": "Double well: mass M",
+    "mu": "Double well: coefficient of -x²/2",
+    "tilt": "Double well: linear term h",
+    "period": "Double well: Euclidean time T",
+}
+"""Coupling flags of all theories, in the order of --help."""
+
+
+def common(command: Callable) -> Callable:
+    """--json, --seed, --config: understood by every command, passed on as `as_json` and `seed`."""
+    for option in reversed(
+        (
+            click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
+            click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Random seed."),
+            click.option(
+                "--config",
+                type=click.Path(path_type=Path),
+                is_eager=True,
+                expose_value=False,
+                callback=_read_defaults,
+                metavar="FILE",
+                help="JSON object of option values; flags have the last word.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def x64(command: Callable) -> Callable:
+    """--x64, which acts here."""
+
+    @click.option("--x64", is_flag=True, help="Work in double precision.")
+    @functools.wraps(command)
+    def wrapper(*args: Any, x64: bool, **kwargs: Any) -> Any:
+        if x64:
+            use_double_precision()
+        return command(*args, **kwargs)
+
+    return wrapper
+
+
+def draws(command: Callable) -> Callable:
+    """-n COUNT, passed on as `n`."""
+    return click.option(
+        "-n",
+        type=click.IntRange(2),
+        default=4096,
+        show_default=True,
+        metavar="COUNT",
+        help="Configurations drawn (at each coupling point).",
+    )(command)
+
+
+extrapolate = click.option(
+    "--extrapolate", is_flag=True, help="Insist on couplings the run was not trained on."
+)
+
+
+def use_double_precision() -> None:
+    """Let jax compute in float64; before any array is made."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+
+
+def couplings(command: Callable) -> Callable:
+    """The coupling flags, passed on as one `given` dict of what was typed."""
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        typed = {name: kwargs.pop(name) for name in COUPLINGS}
+        given = {name: values for name, values in typed.items() if values is not None}
+        return command(*args, given=given, **kwargs)
+
+    for name, help in reversed(COUPLINGS.items()):
+        wrapper = click.option(f"--{name}", type=ValuesType(), help=help + ".")(wrapper)
+    return wrapper
+
+
+def lattice(command: Callable) -> Callable:
+    """--sites N or --shape LxL, passed on as one `shape` (None where neither is given)."""
+
+    @click.option("--sites", type=int, metavar="N", help="Sites of a one-dimensional lattice.")
+    @click.option("--shape", "sizes", metavar="LxL", help="Lattice of several dimensions.")
+    @functools.wraps(command)
+    def wrapper(*args: Any, sites: int | None, sizes: str | None, **kwargs: Any) -> Any:
+        if sites is not None and sizes is not None:
+            raise click.UsageError("give --sites or --shape, not both")
+        if sizes is not None and not re.fullmatch(r"\d+(x\d+)*", sizes):
+            raise click.UsageError(f"--shape is written 8x8, not {sizes!r}")
+        shape = None
+        if sites is not None:
+            shape = (sites,)
+        elif sizes is not None:
+            shape = tuple(int(n) for n in sizes.split("x"))
+        return command(*args, shape=shape, **kwargs)
+
+    return wrapper
+
+
+def output(help: str, *, required: bool = False) -> Callable[[Callable], Callable]:
+    """-o FILE and --overwrite, passed on as `output`: a path that may be written, or None."""
+
+    def decorate(command: Callable) -> Callable:
+        @click.option(
+            "-o",
+            "--output",
+            type=click.Path(path_type=Path),
+            required=required,
+            metavar="FILE",
+            help=help,
+        )
+        @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+        @functools.wraps(command)
+        def wrapper(*args: Any, output: Path | None, overwrite: bool, **kwargs: Any) -> Any:
+            if output is not None:
+                refuse_existing(output, overwrite)
+            return command(*args, output=output, overwrite=overwrite, **kwargs)
+
+        return wrapper
+
+    return decorate
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Refuse an output that exists, before any work is done."""
+    from lattice_flows.files import refuse_existing
+
+    refuse_existing(path, overwrite)
+
+
+def _read_defaults(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
+    """Take a JSON file's values as the defaults of the options."""
+    if path is None:
+        return
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise click.UsageError(f"cannot read {path}: {error.strerror}", ctx) from error
+    except ValueError as error:
+        raise click.UsageError(f"{path} is not JSON: {error}", ctx) from error
+    if not isinstance(values, dict):
+        raise click.UsageError(f"{path} must hold one JSON object of option values", ctx)
+    names = {
+        spelling.lstrip("-"): option.name
+        for option in ctx.command.params
+        for spelling in option.opts
+        if isinstance(option, click.Option)
+    }
+    if unknown := [key for key in values if key.replace("_", "-") not in names]:
+        raise click.UsageError(f"{path} sets {unknown[0]}, which this command does not have", ctx)
+    ctx.default_map = {names[key.replace("_", "-")]: value for key, value in values.items()}

@@ -1,0 +1,173 @@
+"""What commands say: results on stdout, as text or as one JSON object; the rest on stderr."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lattice_flows.scripts._command import UNRELIABLE, Failure
+
+if TYPE_CHECKING:
+    from lattice_flows.ensemble import Ensemble
+    from observables import Measurement
+
+
+def say(message: str) -> None:
+    """A remark for the person, not the result."""
+    click.echo(message, err=True)
+
+
+def json_text(result: Mapping[str, Any]) -> str:
+    """One JSON object. Raises Failure for a number that is not finite, rather than hiding it."""
+    try:
+        return json.dumps(result, indent=2, allow_nan=False, default=_plain)
+    except ValueError:
+        bad = ", ".join(_not_finite(result)) or "a value"
+        raise Failure(f"{bad} is not a finite number: the result cannot be reported") from None
+
+
+def table(rows: Iterable[Sequence[str]]) -> str:
+    """Rows of text in aligned columns, the first to the left, the others to the right."""
+    rows = [list(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def headline(result: Mapping[str, Any]) -> str:
+    """Theory, lattice and couplings of a result in one line."""
+    shape = "x".join(map(str, result["shape"]))
+    couplings = "  ".join(f"{name} {value:g}" for name, value in result["couplings"].items())
+    return f"{result['theory']}  {shape} sites  {couplings}"
+
+
+def readable(result: Mapping[str, Any]) -> str:
+    """A result of `exact`, `evaluate` or `measure` as text."""
+    rows = [(name, quantity(pair)) for name, pair in result["observables"].items()]
+    rows.append(("log_z", quantity(result["log_z"])))
+    reported = {"theory", "shape", "couplings", "observables", "log_z"}
+    rows += [(k, _text(v)) for k, v in result.items() if k not in reported and v is not None]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join([headline(result), *(f"  {name:<{width}}  {text}" for name, text in rows)])
+
+
+def summary(results: Sequence[Mapping[str, Any]]) -> str:
+    """Results at several coupling points as a table, a line for each; files and --json hold all."""
+    first = results[0]["couplings"]
+    varying = [k for k in first if any(r["couplings"][k] != first[k] for r in results)]
+    header = [*varying, *_COLUMNS, "log_z", "ess"]
+    rows = [
+        [
+            *(f"{r['couplings'][name]:.6g}" for name in varying),
+            *(quantity(r["observables"].get(name)) for name in _COLUMNS),
+            quantity(r["log_z"]),
+            "-"
+            if r["ess"] is None
+            else f"{r['ess']:.3f}" + ("" if r["reliable"] else " unreliable"),
+        ]
+        for r in results
+    ]
+    return table([header, *rows])
+
+
+_COLUMNS = ("magnetization", "abs_magnetization", "susceptibility_abs", "binder_cumulant")
+
+
+def quantity(pair: Mapping[str, Any] | None) -> str:
+    """A value with its error, as text; an exact value (error 0) without one."""
+    if pair is None:
+        return "-"
+    value, stderr = pair["value"], pair["stderr"]
+    if isinstance(value, list):
+        return " ".join(f"{x:.6g}" for x in value)
+    if stderr == 0:
+        return f"{value:.10g}"
+    from observables.estimate import Estimate
+
+    return f"{value:.8g} (no error)" if stderr is None else str(Estimate(value, stderr))
+
+
+def deliver(
+    results: Sequence[Mapping[str, Any]],
+    as_json: bool,
+    output: Path | None,
+    save: Callable[[Path], None],
+) -> None:
+    """Show results on stdout, and write them to `output`: JSON for .json, else by `save`.
+
+    One result is its own JSON object; several are the list "points" of one object.
+    """
+    whole = results[0] if len(results) == 1 else {**_shared(results[0]), "points": list(results)}
+    text = json_text(whole)  # made first: what cannot be reported is not written either
+    if output is not None and output.suffix == ".json":
+        write_json(output, whole)
+    elif output is not None:
+        save(output)
+    if as_json:
+        click.echo(text)
+    else:
+        click.echo(readable(results[0]) if len(results) == 1 else summary(results))
+
+
+def _shared(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: result[name] for name in ("theory", "shape")}
+
+
+def measured(ensemble: "Ensemble", measurement: "Measurement") -> dict[str, Any]:
+    """What was measured on an ensemble, as a result."""
+    from lattice_flows.ensemble import config_of
+
+    return config_of(ensemble.theory, ensemble.couplings) | measurement.as_json()
+
+
+def check_reliable(*results: Mapping[str, Any]) -> None:
+    """Leave with exit code 3 where a result must not be relied on."""
+    if bad := [result for result in results if not result["reliable"]]:
+        worst = min(bad, key=lambda result: result["ess"])
+        raise Failure(
+            f"unreliable: effective sample size {worst['ess']:.2g} of the draws, largest weight "
+            f"{worst['max_weight_share']:.2g} ({headline(worst)}); draw more, or train longer",
+            UNRELIABLE,
+        )
+
+
+def write_json(path: Path, result: Mapping[str, Any]) -> None:
+    """Write a result as a JSON file, whole or not at all."""
+    from lattice_flows.files import atomic_write
+
+    text = json_text(result) + "\n"
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    atomic_write(path, write)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping) and value.keys() == {"value", "stderr"}:
+        return quantity(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    """numpy and jax scalars and arrays as Python's own."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} in a result")
+
+
+def _not_finite(value: Any, name: str = "") -> list[str]:
+    """The names of the numbers in a result that are not finite."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return [x for k, v in value.items() for x in _not_finite(v, f"{name}.{k}" if name else k)]
+    if isinstance(value, list | tuple):
+        return [name] if any(_not_finite(v, name) for v in value) else []
+    return [name] if isinstance(value, float) and value - value != 0 else []

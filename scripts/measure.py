@@ -1,0 +1,41 @@
+"""lattice-flows measure: observables of an ensemble."""
+
+from pathlib import Path
+
+import click
+
+from lattice_flows.scripts import _options, _output
+from lattice_flows.scripts._command import Command
+
+
+@click.command(cls=Command)
+@click.argument("path", metavar="ENSEMBLE.nc", type=click.Path(path_type=Path))
+@_options.output("Write the observables: JSON if FILE ends in .json, else netCDF.")
+@_options.x64
+@_options.common
+def measure(
+    path: Path, output: Path | None, overwrite: bool, as_json: bool, seed: int | None
+) -> None:
+    """Observables of an ensemble, with errors.
+
+    Reweighted where ENSEMBLE.nc has weights. Errors are in double precision, by the jackknife,
+    which draws no random numbers: --x64 and --seed change nothing. Exit code 3 says that the
+    estimates must not be relied on.
+
+    \b
+    Example:
+      lattice-flows measure ensemble.nc -o observables.nc
+    """
+    from lattice_flows.ensemble import Ensemble, save_measurement
+
+    ensemble = Ensemble.load(path)
+    measurement = ensemble.measure()
+    result = _output.measured(ensemble, measurement)
+    _output.deliver(
+        [result], as_json, output, lambda file: save_measurement(file, ensemble, measurement)
+    )
+    _output.check_reliable(result)
+
+
+if __name__ == "__main__":
+    measure()

@@ -1,0 +1,39 @@
+"""lattice-flows plot: the figure of a file."""
+
+from pathlib import Path
+
+import click
+
+from lattice_flows.scripts import _options, _output
+from lattice_flows.scripts._command import Command
+
+
+@click.command(cls=Command)
+@click.argument("path", metavar="FILE.nc", type=click.Path(path_type=Path))
+@_options.output("The figure  [default: FILE.png].")
+@_options.x64
+@_options.common
+def plot(path: Path, output: Path | None, overwrite: bool, as_json: bool, seed: int | None) -> None:
+    """Draw what a file holds.
+
+    A scan, an ensemble or observables. The format of the figure goes by its ending (png, pdf,
+    svg). --x64 and --seed change nothing.
+
+    \b
+    Example:
+      lattice-flows plot scan.nc -o scan.pdf
+    """
+    if output is None:
+        output = path.with_suffix(".png")
+        _options.refuse_existing(output, overwrite)
+
+    from lattice_flows.plots import plot_file, save_figure
+
+    save_figure(plot_file(path), output)
+    _output.say(f"drew {output}")
+    if as_json:
+        click.echo(_output.json_text({"file": str(path), "figure": str(output)}))
+
+
+if __name__ == "__main__":
+    plot()

@@ -1,0 +1,79 @@
+"""lattice-flows scan: observables against the couplings."""
+
+from pathlib import Path
+
+import click
+
+from lattice_flows.scripts import _options, _output, _values
+from lattice_flows.scripts._command import Command
+from lattice_flows.scripts._progress import progress
+
+POINTS = 16
+
+
+@click.command(cls=Command)
+@click.argument("path", metavar="RUN", type=click.Path(path_type=Path))
+@_options.couplings
+@_options.draws
+@_options.extrapolate
+@_options.output("Write the scan: JSON if FILE ends in .json, else netCDF.")
+@click.option(
+    "--plot", "figure", type=click.Path(path_type=Path), metavar="FILE", help="Draw the scan."
+)
+@_options.x64
+@_options.common
+def scan(
+    path: Path,
+    given: _values.Given,
+    n: int,
+    extrapolate: bool,
+    output: Path | None,
+    overwrite: bool,
+    figure: Path | None,
+    as_json: bool,
+    seed: int | None,
+) -> None:
+    """Observables against the couplings.
+
+    RUN is sampled at each value of a range LO:HI:COUNT or a comma list, beside exact answers.
+    Several ranges make a grid of all combinations. Couplings not given are the trained ones;
+    without any range the one the run was trained on is scanned. Exit code 3 says that a point must
+    not be relied on.
+
+    \b
+    Example:
+      lattice-flows scan runs/cycle --m 0.25:1:16 -o scan.nc --plot scan.png
+    """
+    if figure is not None:
+        if output is None or output.suffix == ".json":
+            raise click.UsageError("--plot draws what -o FILE.nc holds: give both")
+        _options.refuse_existing(figure, overwrite)
+
+    from lattice_flows.run import Run
+
+    run = Run.open(path)
+    config = run.config
+    if not given and len(config.ranges) == 1:
+        ((name, (low, high)),) = config.ranges.items()
+        given = {name: _values.ValuesType().convert(f"{low!r}:{high!r}:{POINTS}", None, None)}
+    points = [config.check_couplings(p, extrapolate) for p in _values.grid(config.theory, given)]
+
+    import jax
+
+    from lattice_flows.sampler import Sampler
+    from lattice_flows.scanning import scan as scan_sampler
+
+    sampler = Sampler.load(run)
+    couplings = [sampler.theory.from_values(**point) for point in points]
+    with progress(f"scan {path}", len(points)) as report:
+        result = scan_sampler(sampler, couplings, jax.random.key(seed or 0), n, report)
+    _output.deliver(result.results, as_json, output, result.save)
+    if output is not None and figure is not None:
+        from lattice_flows.plots import plot_file, save_figure
+
+        save_figure(plot_file(output), figure)
+    _output.check_reliable(*result.results)
+
+
+if __name__ == "__main__":
+    scan()

@@ -1,0 +1,41 @@
+"""Strict numerics for every test, and randomness that is the same on every run."""
+
+from __future__ import annotations
+
+import os
+import zlib
+
+import hypothesis
+import jax
+import numpy as np
+import pytest
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# LATTICE_FLOWS_TEST_EXAMPLES asks for a more (or less) thorough search than the default.
+hypothesis.settings.register_profile(
+    "house",
+    max_examples=int(os.environ.get("LATTICE_FLOWS_TEST_EXAMPLES", "20")),
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("house")
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """A seed derived from the test's own name: no two tests share one, no run differs."""
+    return zlib.crc32(request.node.nodeid.encode())
+
+
+@pytest.fixture
+def rng(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture
+def key(seed: int) -> jax.Array:
+    return jax.random.key(seed)

@@ -1,0 +1,577 @@
+import dataclasses
+import io
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+import xarray
+from click.testing import CliRunner
+
+import theories
+from lattice_flows.config import Config
+from lattice_flows.ensemble import Ensemble
+from lattice_flows.interrupt import Interrupted
+from lattice_flows.run import Run
+from lattice_flows.scripts import _options, _output, _values
+from lattice_flows.scripts._command import Failure
+from lattice_flows.scripts._progress import progress
+from lattice_flows.scripts.cli import main
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+COMMANDS = list(main.commands)
+EXACT = ["exact", "phi4", "--sites", "16"]
+TRAIN = ["--theory", "phi4", "--sites", "4", "--m", "0.25:1", "--steps", "3"]
+
+
+def call(*args: object):
+    return CliRunner().invoke(main, [str(arg) for arg in args])
+
+
+def refused(*args: object, code: int = 1) -> str:
+    """The one line that a refused command leaves on stderr."""
+    result = call(*args)
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    assert re.fullmatch(r"Error: [^\n]+\n", result.stderr)
+    return result.stderr
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def run():
+    """A run directory before its first checkpoint."""
+    config = Config(theory="phi4", shape=(4,), couplings={"m": (0.25, 1)}, steps=3)
+    return Run.create("run", config)
+
+
+# help
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_shows_an_example_and_has_the_common_flags(name):
+    text = call(name, "--help").stdout
+    assert re.search(rf"Examples?:\n +lattice-flows {name} ", text)
+    for flag in ("--json", "--seed", "--x64", "--config", "-o,", "--overwrite"):
+        assert flag in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_a_script_of_its_own(name):
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / f"{name}.py", "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and done.stdout.startswith(f"Usage: {name}.py")
+
+
+def test_help_answers_at_once():
+    def cpu_seconds() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        command = [sys.executable, "-m", "lattice_flows.scripts.cli", "--help"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert min(cpu_seconds() for _ in range(3)) < 0.5
+
+
+def test_help_loads_nothing_heavy():
+    heavy = {"jax", "haiku", "optax", "diffrax", "numpy", "scipy", "netCDF4", "matplotlib", "rich"}
+    code = "import sys, lattice_flows.scripts.cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not heavy & set(done.stdout.split())
+
+
+def test_version():
+    assert re.fullmatch(r"lattice-flows, version \d+\.\d+.*\n", call("--version").stdout)
+
+
+def test_the_flags_are_the_couplings_of_the_theories():
+    shown = {theories.THEORIES[name] for name in ("phi4", "double-well")}
+    assert set(_options.COUPLINGS) == {c for t in shown for c in t.Couplings._fields}
+
+
+# values
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("0.5", (0.5,)),
+        ("-1e-2", (-0.01,)),
+        ("0.25,0.5,1", (0.25, 0.5, 1.0)),
+        ("0.25:1:4", (0.25, 0.5, 0.75, 1.0)),
+        ("0.1:0.7:2", (0.1, 0.7)),
+    ],
+)
+def test_values_are_read(text, values):
+    assert _values.ValuesType().convert(text, None, None) == (values, False)
+
+
+def test_a_range_without_count_is_continuous():
+    assert _values.ValuesType().convert("0.25:1", None, None) == ((0.25, 1.0), True)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "1,", "1:", "1:0", "1:1:3", "1:2:1", "1:2:2.5", "1:2:3:4", "inf", "0:nan:3"]
+)
+def test_what_is_no_value_is_refused(text):
+    assert "--m" in refused(*EXACT, "--m", text, code=2)
+
+
+def test_several_ranges_make_a_grid():
+    given = {"m": _values.Values((1.0, 2.0)), "alpha": _values.Values((0.0, 0.1))}
+    assert _values.grid("phi4", given) == [
+        {"m": 1.0, "alpha": 0.0},
+        {"m": 1.0, "alpha": 0.1},
+        {"m": 2.0, "alpha": 0.0},
+        {"m": 2.0, "alpha": 0.1},
+    ]
+
+
+def test_m_of_the_double_well_is_mass_and_mu_together():
+    given = {"m": _values.Values((1.5, 3.0))}
+    assert _values.grid("double-well", given) == [
+        {"mass": 1.5, "mu": 1.5},
+        {"mass": 3.0, "mu": 3.0},
+    ]
+
+
+# exact
+
+
+def test_exact_prints_the_verified_numbers_as_json():
+    result = call(*EXACT, "--m", "0.5", "--json")
+    answer = json.loads(result.stdout, parse_constant=pytest.fail)
+    assert answer["theory"] == "phi4" and answer["shape"] == [16]
+    assert answer["couplings"] == {"m": 0.5, "lam": 1 / 16, "alpha": 0.01}
+    assert answer["log_z"]["value"] == pytest.approx(18.760333, abs=5e-7)
+    observables = answer["observables"]
+    assert observables["positive_mode_weight"]["value"] == pytest.approx(0.637126, abs=5e-7)
+    assert observables["susceptibility_abs"] == {
+        "value": pytest.approx(1.169301, abs=5e-7),
+        "stderr": 0.0,
+    }
+    assert len(observables["correlator"]["value"]) == 16
+    assert answer["reliable"] is True and answer["ess"] is None
+    assert result.stderr == ""
+
+
+def test_exact_prints_a_table_for_people():
+    lines = call(*EXACT, "--m", "0.5").stdout.splitlines()
+    assert lines[0] == "phi4  16 sites  m 0.5  lam 0.0625  alpha 0.01"
+    assert "log_z                 18.76033288" in lines[-2]
+    assert len({line[:24].rstrip().rfind(" ") for line in lines[1:]}) == 1  # aligned
+
+
+def test_several_points_are_a_table():
+    lines = call(*EXACT, "--m", "0.5,1").stdout.splitlines()
+    assert len(lines) == 3 and len({len(line) for line in lines}) == 1
+    assert lines[0].split()[:2] == ["m", "magnetization"]
+    assert lines[2].startswith("1    ") and "63.87567" in lines[2]
+
+
+def test_exact_over_a_range_is_a_netcdf_table():
+    command = ["lattice-flows", *EXACT, "--m", "0.25,0.5,0.75,1", "-o", "exact.nc"]
+    code = f"import sys; sys.argv = {command!r}; from lattice_flows.scripts.cli import main; main()"
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+    with xarray.open_dataset("exact.nc") as table:
+        np.testing.assert_array_equal(table["m"], [0.25, 0.5, 0.75, 1])
+        np.testing.assert_allclose(
+            table["log_z"], [9.785547, 18.760333, 37.043793, 63.875673], atol=5e-7
+        )
+        assert table["correlator"].dims == ("coupling_point", "separation")
+        assert table["m"].dims == ("coupling_point",)
+        assert table.attrs["lf_format"] == "exact-table"
+        assert " ".join(command) in table.attrs["history"]
+        assert "log_z_stderr" not in table
+
+
+def test_exact_writes_json_too():
+    result = call(*EXACT, "--m", "0.5,1", "-o", "exact.json", "--json")
+    written = json.loads(Path("exact.json").read_text())
+    assert written == json.loads(result.stdout)
+    assert [point["couplings"]["m"] for point in written["points"]] == [0.5, 1.0]
+
+
+def test_exact_double_well():
+    answer = json.loads(call("exact", "double-well", "--sites", 16, "--m", 6, "--json").stdout)
+    assert answer["log_z"]["value"] == pytest.approx(23.1902, abs=5e-5)
+    assert answer["observables"]["phi2"]["value"] == pytest.approx(5.8804, abs=5e-5)
+
+
+# bad input
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (["exact", "phi6", "--sites", 16], 1, ["phi6", "phi4", "double-well"]),
+        (["exact", "phi4", "--sites", 1], 1, ["at least 2"]),
+        (["exact", "phi4", "--sites", "x"], 2, ["--sites"]),
+        (["exact", "phi4"], 2, ["--sites"]),
+        (["exact", "phi4", "--shape", "4x4"], 1, ["chains only"]),
+        (["exact", "phi4", "--shape", "4by4"], 2, ["8x8"]),
+        ([*EXACT, "--shape", "8x8"], 2, ["not both"]),
+        ([*EXACT, "--lam", 0], 1, ["lam", "greater than 0"]),
+        ([*EXACT, "--lam", -1], 1, ["lam", "greater than 0"]),
+        ([*EXACT, "--m", "nan"], 2, ["finite"]),
+        ([*EXACT, "--m", "0.25:1"], 2, ["count", "0.25:1:16"]),
+        ([*EXACT, "--tilt", 1], 2, ["phi4 has no coupling tilt", "m, lam, alpha"]),
+        ([*EXACT, "--frob", 1], 2, ["--frob"]),
+        (["exact", "double-well", "--sites", 8, "--m", 1, "--mu", 2], 2, ["mu is given twice"]),
+        (["exact", "double-well", "--sites", 8, "--alpha", 1], 2, ["no coupling alpha"]),
+        (["frobnicate"], 2, ["frobnicate"]),
+        (["train", "r"], 2, ["--theory and --sites"]),
+        (["train", "r", "--resume"], 2, ["no run at r", "--theory and --sites"]),
+        (["train", "r", "--theory", "phi6", "--sites", 4], 1, ["phi6"]),
+        (["train", "r", *TRAIN, "--m", "0:1:3"], 2, ["continuous range", "--m 0:1"]),
+        (["train", "r", *TRAIN, "--lam", "0:1"], 1, ["lam"]),
+        (["train", "r", *TRAIN, "--steps", 0], 1, ["--steps"]),
+        (["train", "r", *TRAIN, "--field", "corn"], 2, ["--field"]),
+        (["train", "r", *TRAIN, "--resume", "--overwrite"], 2, ["not both"]),
+        (["evaluate", "r"], 1, ["r does not exist", "lattice-flows train r"]),
+        (["sample", "r"], 2, ["-o"]),
+        (["sample", "r", "-n", 1, "-o", "e.nc"], 2, ["-n"]),
+        (["scan", "r", "--plot", "scan.png"], 2, ["-o FILE.nc"]),
+        (["measure", "no.nc"], 1, ["no.nc does not exist"]),
+        (["plot", "no.nc"], 1, ["no.nc does not exist"]),
+    ],
+)
+def test_bad_input_is_one_line(args, code, words):
+    message = refused(*args, code=code)
+    for word in words:
+        assert word in message
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize("name", ["evaluate", "sample", "scan"])
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (["--m", 1.5], 1, ["m = 1.5", "trained on (m 0.25:1", "--extrapolate"]),
+        (["--m", 0.5, "--lam", 0.1], 1, ["lam = 0.1", "lam 0.0625", "--extrapolate"]),
+        (["--m", 0.5, "--mass", 1], 2, ["no coupling mass"]),
+        (["--m", 0.5, "--lam", -1, "--extrapolate"], 1, ["lam", "greater than 0"]),
+        (["--alpha", 0.01], 1, ["m was trained on 0.25:1", "--m 0.25"]),
+    ],
+)
+def test_couplings_that_were_not_trained_are_refused(run, name, args, code, words):
+    message = refused(name, run.path, *args, "-o", "out.nc", code=code)
+    for word in words:
+        assert word in message
+    assert not Path("out.nc").exists()
+
+
+@pytest.mark.parametrize("name", ["evaluate", "sample"])
+def test_one_point_at_a_time(run, name):
+    message = refused(name, run.path, "--m", "0.5,1", "-o", "out.nc", code=2)
+    assert "--m takes a single value" in message
+
+
+def test_a_scan_over_an_untrained_range_is_refused(run):
+    assert "m = 1.5" in refused("scan", run.path, "--m", "0.5:1.5:3", "-o", "scan.nc")
+    assert "alpha = 0" in refused("scan", run.path, "--m", 1, "--alpha", "0:1:3", "-o", "s.nc")
+
+
+@pytest.mark.parametrize("name", ["evaluate", "sample", "scan"])
+def test_a_directory_that_is_no_run_is_refused(name):
+    Path("thesis").mkdir()
+    assert "not a run directory" in refused(name, "thesis", "-o", "out.nc")
+
+
+@pytest.mark.parametrize("name", ["evaluate", "sample", "scan"])
+def test_a_damaged_or_newer_run_is_refused(run, name):
+    file = run.path / "config.json"
+    text = file.read_text()
+    file.write_text(text[:50])
+    assert "damaged" in refused(name, run.path, "-o", "out.nc")
+    file.write_text(text.replace('_version": 1', '_version": 2'))
+    assert "upgrade lattice-flows" in refused(name, run.path, "-o", "out.nc")
+
+
+@pytest.mark.parametrize("name", ["measure", "plot"])
+def test_a_foreign_or_truncated_file_is_refused(name):
+    Path("foreign.nc").write_text("not netCDF")
+    assert "not a netCDF file" in refused(name, "foreign.nc")
+    xarray.Dataset({"a": ("x", [1.0])}).to_netcdf("other.nc", engine="netcdf4")
+    assert "not written by lattice-flows" in refused(name, "other.nc")
+    assert call(*EXACT, "-o", "exact.nc").exit_code == 0
+    assert "exact-table" in refused(name, "exact.nc")
+    whole = Path("exact.nc").read_bytes()
+    Path("torn.nc").write_bytes(whole[: len(whole) // 8])
+    assert "only a part of one" in refused(name, "torn.nc")
+
+
+# outputs
+
+
+def test_an_existing_output_is_kept_unless_overwritten():
+    Path("exact.nc").write_text("precious")
+    assert "--overwrite" in refused(*EXACT, "-o", "exact.nc")
+    assert Path("exact.nc").read_text() == "precious"
+    assert call(*EXACT, "-o", "exact.nc", "--overwrite").exit_code == 0
+    assert Path("exact.nc").read_bytes() != b"precious"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["sample", "run", "--m", 1, "-o", "kept"],
+        ["evaluate", "run", "--m", 1, "-o", "kept"],
+        ["scan", "run", "-o", "kept"],
+        ["scan", "run", "-o", "new.nc", "--plot", "kept"],
+        ["measure", "ensemble.nc", "-o", "kept"],
+        ["plot", "scan.nc", "-o", "kept"],
+        ["train", "new", *TRAIN, "-o", "kept"],
+    ],
+)
+def test_every_command_refuses_an_existing_output(run, args):
+    Path("kept").write_text("precious")
+    assert "kept exists" in refused(*args)
+
+
+def test_a_place_that_cannot_be_written_is_one_line():
+    Path("file").write_text("")
+    assert "not a directory" in refused(*EXACT, "-o", "file/exact.nc")
+    assert "mkdir" in refused(*EXACT, "-o", "no/exact.nc")
+    assert "/proc/exact.nc" in refused(*EXACT, "-o", "/proc/exact.nc")
+    assert "/proc/run" in refused("train", "/proc/run", *TRAIN)
+
+
+@pytest.mark.parametrize("name", ["exact.nc", "exact.json"])
+def test_a_full_disk_is_one_line_and_leaves_no_part(name):
+    """A limit on the size of files stands in for the full disk."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512))
+
+    code = f"from lattice_flows.scripts.cli import main; main({[*EXACT, '-o', name]!r})"
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", code], capture_output=True, text=True, preexec_fn=limit
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(rf"Error: cannot write {name}: [^\n]+\n", done.stderr)
+    assert not list(Path().iterdir())
+
+
+def test_a_number_that_is_not_finite_is_never_printed():
+    result = {"observables": {"phi2": {"value": np.float64("nan")}}, "ess": 1.0}
+    with pytest.raises(Failure, match=r"observables\.phi2\.value is not a finite number"):
+        _output.json_text(result)
+    with pytest.raises(Failure, match="x is not a finite number"):
+        _output.json_text({"x": np.array([1.0, np.inf])})
+
+
+def test_unreliable_results_leave_with_3():
+    good = {"theory": "phi4", "shape": [4], "couplings": {"m": 1.0}, "reliable": True}
+    bad = good | {"reliable": False, "ess": 0.01, "max_weight_share": 0.6}
+    _output.check_reliable(good)
+    with pytest.raises(Failure, match=r"unreliable.*m 1") as caught:
+        _output.check_reliable(good, bad)
+    assert caught.value.exit_code == 3
+
+
+# ensembles
+
+
+@pytest.fixture
+def ensemble():
+    """Exact draws."""
+    theory = theories.Phi4((4,))
+    couplings = theory.from_values(m=0.5)
+    draws = theories.TransferMatrix(theory, couplings).sample(np.random.default_rng(1), 400)
+    return Ensemble(theory, couplings, draws)
+
+
+def test_measure_reports_and_writes_observables(ensemble):
+    ensemble.save("ensemble.nc")
+    result = call("measure", "ensemble.nc", "-o", "observables.nc", "--json")
+    answer = json.loads(result.stdout, parse_constant=pytest.fail)
+    assert result.exit_code == 0
+    assert answer["couplings"] == {"m": 0.5, "lam": 1 / 16, "alpha": 0.01}
+    assert answer["n"] == 400 and answer["reliable"] and answer["log_z"] is None
+    measured = answer["observables"]["abs_magnetization"]
+    with xarray.open_dataset("observables.nc") as observables:
+        assert observables["abs_magnetization"] == measured["value"]
+        assert observables["abs_magnetization_stderr"] == measured["stderr"]
+    assert " ± " in call("measure", "ensemble.nc").stdout
+
+
+def test_measure_leaves_with_3_where_one_weight_rules(ensemble):
+    log_weights = np.zeros(400)
+    log_weights[7] = 30
+    dataclasses.replace(ensemble, log_weights=log_weights).save("ensemble.nc")
+    result = call("measure", "ensemble.nc", "--json")
+    assert result.exit_code == 3
+    assert json.loads(result.stdout)["reliable"] is False
+    assert re.fullmatch(r"Error: unreliable: [^\n]+\n", result.stderr)
+
+
+@pytest.mark.parametrize("figure", [None, "figure.pdf"])
+def test_plot_draws_a_file(ensemble, figure):
+    ensemble.save("ensemble.nc")
+    assert call("plot", "ensemble.nc", *([] if figure is None else ["-o", figure])).exit_code == 0
+    written = Path(figure or "ensemble.png").read_bytes()
+    assert written.startswith(b"%PDF" if figure else b"\x89PNG")
+    if figure is None:
+        assert "ensemble.png exists" in refused("plot", "ensemble.nc")
+
+
+# defaults from a file
+
+
+def test_options_from_a_file_and_flags_over_them():
+    Path("o.json").write_text('{"sites": 16, "m": "0.5,1", "json": true}')
+    answer = json.loads(call("exact", "phi4", "--config", "o.json").stdout)
+    assert [point["couplings"]["m"] for point in answer["points"]] == [0.5, 1.0]
+    answer = json.loads(call("exact", "phi4", "--m", 0.75, "--config", "o.json").stdout)
+    assert answer["couplings"]["m"] == 0.75
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "not JSON"),
+        ("[]", "one JSON object"),
+        ('{"step": 3}', "sets step, which this command does not have"),
+        (None, "cannot read o.json"),
+    ],
+)
+def test_a_bad_file_of_options_is_one_line(text, words):
+    if text is not None:
+        Path("o.json").write_text(text)
+    assert words in refused(*EXACT, "--config", "o.json", code=2)
+
+
+# train, with a stand-in for the training itself
+
+
+@pytest.fixture
+def training(monkeypatch):
+    """Counts steps in the history, saves nothing else, and stops where training would."""
+    module = types.ModuleType("lattice_flows.training")
+    module.signals = []  # type: ignore[attr-defined]
+
+    def train(run, *, resume, report, interrupted):
+        for step in range(len(run.history()) + 1, run.config.steps + 1):
+            run.append({"step": step, "loss": 1 / step})
+            report(step, {"loss": 1 / step})
+            for number in module.signals:
+                os.kill(os.getpid(), number)
+            if interrupted():
+                raise Interrupted
+
+    module.train = train  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "lattice_flows.training", module)
+    return module
+
+
+def test_train_makes_a_run(training):
+    result = call("train", "runs/r", *TRAIN, "--seed", 5, "--learning-rate", 0.01, "--json")
+    assert result.exit_code == 0
+    summary = json.loads(result.stdout)
+    assert summary["finished"] and summary["last"]["step"] == 3
+    assert "runs/r is trained on m 0.25:1" in result.stderr
+    config = Run.open("runs/r").config
+    assert (config.seed, config.learning_rate, config.steps) == (5, 0.01, 3)
+    assert config.couplings["m"] == (0.25, 1.0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_an_interrupted_training_leaves_with_75_and_goes_on(training, number):
+    training.signals = [number]
+    result = call("train", "a run", *TRAIN)
+    assert result.exit_code == 75
+    assert "lattice-flows train 'a run' --resume" in result.stderr
+    assert number.name in result.stderr
+    training.signals = []
+    assert call("train", "a run", "--resume").exit_code == 0
+    assert [r["step"] for r in Run.open("a run").history()] == [1, 2, 3]
+
+
+def test_resume_makes_the_run_where_there_is_none_and_knows_a_finished_one(training):
+    assert call("train", "r", *TRAIN, "--resume").exit_code == 0
+    again = call("train", "r", *TRAIN, "--resume")
+    assert again.exit_code == 0 and "r is finished: 3 steps on m 0.25:1" in again.stderr
+
+
+def test_resume_completes_a_creation_that_was_cut_short(training):
+    Path("r").mkdir()
+    Path("r/provenance.json").write_text("{}")
+    assert call("train", "r", *TRAIN, "--resume").exit_code == 0
+
+
+def test_an_existing_run_is_not_trained_over(training, run):
+    message = refused("train", run.path, *TRAIN)
+    assert "--resume" in message and "--overwrite" in message
+    assert call("train", run.path, *TRAIN, "--overwrite").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--theory", "double-well"], "theory phi4, not double-well"),
+        (["--sites", 8], "shape 4, not 8"),
+        (["--m", "0.25:2"], "m 0.25:1, not 0.25:2"),
+        (["--m", 0.5], "m 0.25:1, not 0.5"),
+        (["--steps", 4], "steps 3, not 4"),
+        (["--seed", 1], "seed 0, not 1"),
+        (["--x64"], "x64 False, not True"),
+    ],
+)
+def test_a_resumed_run_keeps_what_it_was_made_with(training, run, args, words):
+    message = refused("train", run.path, "--resume", *args)
+    assert words in message
+    assert run.history() == []
+
+
+def test_a_run_in_use_is_refused(training, run):
+    with run.lock():
+        assert "in use by another process" in refused("train", run.path, "--resume")
+
+
+def test_a_defect_is_not_dressed_up_as_bad_input(training):
+    def train(*args, **kwargs):
+        raise ZeroDivisionError
+
+    training.train = train
+    assert isinstance(call("train", "r", *TRAIN).exception, ZeroDivisionError)
+
+
+# progress
+
+
+def test_progress_without_a_terminal_is_a_line_now_and_then(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with progress("train r", 100, every=1000) as report:
+        for step in range(1, 101):
+            report(step, {"step": step, "loss": 0.5})
+    assert re.fullmatch(r"train r 100/100  \d+ s  loss 0.5\n", sys.stderr.getvalue())
+
+
+def test_a_bar_on_a_terminal(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with progress("train r", 2) as report:
+        report(1, {"loss": 0.25})
+    assert "loss 0.25" in sys.stderr.getvalue() and "1/2" in sys.stderr.getvalue()
+
+
+def test_commands_are_click_commands():
+    assert all(isinstance(command, click.Command) for command in main.commands.values())

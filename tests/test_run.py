@@ -1,0 +1,223 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lattice_flows import run as run_module
+from lattice_flows.config import Config
+from lattice_flows.interrupt import SIGNALS, deferred
+from lattice_flows.run import Run, lock
+from theories.errors import LatticeFlowsError
+
+CONFIG = Config(theory="phi4", shape=(4,), couplings={"m": (0.25, 1)}, steps=10)
+STATE = {"weights": np.arange(4.0), "step": 3}
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run.create(tmp_path / "runs" / "r", CONFIG)
+
+
+def refusal(call, *args, **kwargs) -> str:
+    with pytest.raises(LatticeFlowsError) as caught:
+        call(*args, **kwargs)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_run_opens_as_it_was_made(run):
+    opened = Run.open(run.path)
+    assert opened.config == CONFIG
+    assert not opened.finished and not opened.has_checkpoint and opened.history() == []
+
+
+def test_provenance_names_versions_and_command(run):
+    provenance = run.provenance()
+    assert {"python", "jax", "numpy", "lattice-flows"} <= provenance["versions"].keys()
+    assert provenance["history"] and provenance["date_created"]
+    assert run.version_changes() == []
+
+
+def test_changed_versions_are_told(run, monkeypatch):
+    then = run.provenance()["versions"]["jax"]
+    versions = run_module._versions()
+    monkeypatch.setattr(run_module, "_versions", lambda: versions | {"jax": "99.0"})
+    assert run.version_changes() == [f"jax {then} → 99.0"]
+
+
+# what is no run
+
+
+def test_an_existing_run_is_kept_unless_overwritten(run):
+    run.save(STATE)
+    run.append({"step": 1})
+    run.finish()
+    message = refusal(Run.create, run.path, CONFIG)
+    assert "--resume" in message and "--overwrite" in message
+    other = Config(theory="double-well", shape=(8,))
+    fresh = Run.create(run.path, other, overwrite=True)
+    assert Run.open(run.path).config == other
+    assert not fresh.has_checkpoint and not fresh.finished and fresh.history() == []
+
+
+def test_a_directory_of_other_things_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    for overwrite in (False, True):
+        message = refusal(Run.create, tmp_path, CONFIG, overwrite=overwrite)
+        assert "not a run directory" in message and "thesis.tex" in message
+    assert "not a run directory" in refusal(lock(tmp_path).__enter__)
+    assert "not a run directory" in refusal(Run.open, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_is_not_a_run_directory(tmp_path):
+    (tmp_path / "f").write_text("")
+    assert "is a file" in refusal(Run.create, tmp_path / "f", CONFIG)
+
+
+def test_a_missing_run_is_told_how_to_be_made(tmp_path):
+    assert "lattice-flows train" in refusal(Run.open, tmp_path / "no")
+
+
+def test_a_run_of_a_newer_version_is_refused(run):
+    file = run.path / "config.json"
+    file.write_text(file.read_text().replace('_version": 1', '_version": 2'))
+    assert "upgrade lattice-flows" in refusal(Run.open, run.path)
+
+
+def test_a_run_without_checkpoint_says_how_to_get_one(run):
+    assert f"lattice-flows train {run.path} --resume" in refusal(run.load, STATE)
+    assert "has no checkpoint yet" in refusal(run.load_best, STATE)
+
+
+def test_a_disk_that_takes_nothing_is_one_line():
+    assert "cannot write" in refusal(Run.create, "/proc/run", CONFIG)
+    assert "cannot write" in refusal(lock("/proc/run").__enter__)
+
+
+# states and history
+
+
+def test_states_are_kept(run):
+    run.save(STATE)
+    assert run.load(STATE)["step"] == 3
+    np.testing.assert_array_equal(run.load_best(STATE)["weights"], STATE["weights"])
+    run.save_best(STATE | {"step": 2})
+    assert run.load_best(STATE)["step"] == 2 and run.load(STATE)["step"] == 3
+
+
+def test_the_history_is_cut_back_to_the_checkpoint(run):
+    for step in range(1, 8):
+        run.append({"step": step, "loss": 1 / step})
+    whole = (run.path / "history.jsonl").read_bytes()
+    with (run.path / "history.jsonl").open("a") as file:
+        file.write('{"step": 8, "lo')  # killed while writing
+    assert [r["step"] for r in run.history()] == [*range(1, 8)]
+    run.cut_history(4)
+    assert [r["step"] for r in run.history()] == [1, 2, 3, 4]
+    for step in range(5, 8):
+        run.append({"step": step, "loss": 1 / step})
+    assert (run.path / "history.jsonl").read_bytes() == whole
+
+
+def test_a_metric_that_is_not_finite_is_null(run):
+    run.append({"step": 1, "loss": float("nan"), "ess": float("inf")})
+    assert run.history() == [{"step": 1, "loss": None, "ess": None}]
+    json.loads((run.path / "history.jsonl").read_text(), parse_constant=pytest.fail)
+
+
+# kills
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_creation_killed_anywhere_can_be_repeated(tmp_path, monkeypatch, overwrite):
+    """Fail at the k-th change to the disk, for every k, then create again as a resumed job does."""
+    path = tmp_path / "r"
+    for k in range(1, 100):
+        if overwrite:
+            Run.create(path, CONFIG, overwrite=True).save(STATE)
+        else:
+            subprocess.run(["rm", "-rf", path], check=True)
+        changes = 0
+
+        def counted(original, k=k):
+            def call(*args, **kwargs):
+                nonlocal changes
+                changes += 1
+                if changes == k:
+                    raise Killed
+                return original(*args, **kwargs)
+
+            return call
+
+        with monkeypatch.context() as patch:
+            for name in ("replace", "open", "unlink", "mkdir"):
+                patch.setattr(os, name, counted(getattr(os, name)))
+            try:
+                Run.create(path, CONFIG, overwrite=overwrite)
+                finished = True
+            except Killed:
+                finished = False
+        if finished:
+            break
+        if not Run.exists(path):
+            assert not Run.create(path, CONFIG).has_checkpoint  # nothing of an older run stays
+        assert Run.open(path).config == CONFIG
+    assert 3 < k < 99
+
+
+# one process at a time
+
+
+def test_a_run_in_use_is_refused_and_its_owner_named(run):
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from lattice_flows.run import lock\n"
+            "with lock(sys.argv[1]): print('held', flush=True); sys.stdin.read()",
+            run.path,
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with holder:
+        assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+        message = refusal(run.lock().__enter__)
+        assert "in use by another process" in message and str(holder.pid) in message
+        holder.kill()  # a killed owner leaves no lock behind
+        holder.wait()
+    with run.lock():
+        assert "in use" in refusal(lock(run.path).__enter__)
+    with run.lock():
+        pass
+
+
+# signals
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_waits_until_it_is_asked_for(number):
+    heard: list[str] = []
+    before = [signal.getsignal(n) for n in SIGNALS]
+    with deferred(heard.append) as interrupted:
+        assert not interrupted()
+        os.kill(os.getpid(), number)
+        assert interrupted()
+    assert heard == [signal.Signals(number).name]
+    assert [signal.getsignal(n) for n in SIGNALS] == before
+
+
+def test_a_second_ctrl_c_acts_at_once():
+    with pytest.raises(KeyboardInterrupt), deferred() as interrupted:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupted()
+        os.kill(os.getpid(), signal.SIGINT)

@@ -1,0 +1,29 @@
+"""What nature says: actions, couplings, symmetries and exact answers."""
+
+from __future__ import annotations
+
+from .double_well import DoubleWell as DoubleWell
+from .double_well import DoubleWellCouplings as DoubleWellCouplings
+from .errors import LatticeFlowsError as LatticeFlowsError
+from .free_field import FreeField as FreeField
+from .free_field import FreeFieldCouplings as FreeFieldCouplings
+from .phi4 import Phi4 as Phi4
+from .phi4 import Phi4Couplings as Phi4Couplings
+from .theory import Rescaled as Rescaled
+from .theory import Symmetries as Symmetries
+from .theory import Theory as Theory
+from .transfer_matrix import TransferMatrix as TransferMatrix
+
+THEORIES: dict[str, type[Theory]] = {
+    theory.name: theory for theory in (Phi4, DoubleWell, FreeField)
+}
+
+
+def make(name: str, shape: tuple[int, ...]) -> Theory:
+    """The theory called `name` on a lattice of `shape`.
+
+    Raises LatticeFlowsError for an unknown name (naming the known ones) or a bad shape.
+    """
+    if name not in THEORIES:
+        raise LatticeFlowsError(f"there is no theory {name!r}; choose from {', '.join(THEORIES)}")
+    return THEORIES[name](shape)

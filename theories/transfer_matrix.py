@@ -1,0 +1,316 @@
+"""Exact answers for every chain (d = 1) from its transfer matrix.
+
+    K(x, y) = exp[-a(x-y)² - ½v(x) - ½v(y)],    Z = Tr K^N = Σ_j κ_j^N
+
+for the action S = a Σ (φ_i - φ_{i+1})² + Σ v(φ_i). On a uniform grid the trapezoid rule is
+spectrally accurate, and the spacing is halved until nothing changes any more, so the answers are
+good to about 1e-12. All of them are functions of the eigenvalues κ_j and eigenvectors ψ_j:
+eigenvalues below the rounding error of the largest one are dropped.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .bridge import sample_chain
+from .errors import LatticeFlowsError
+from .quadrature import kernel, resolution, support, uniform_grid
+from .theory import Theory
+
+MAX_POINTS = 4000
+MOMENTUM_BLOCK = 32
+
+
+class TransferMatrix:
+    """The exact solution of a one-dimensional theory at given couplings; all in float64.
+
+    `spacing` fixes the grid spacing instead of finding one that has converged. After construction,
+    `change_on_halving` holds the largest change (relative) that halving the spacing made.
+
+    Raises LatticeFlowsError if the lattice is not a chain, for invalid couplings, and if the
+    couplings need a larger grid than is sensible.
+    """
+
+    def __init__(self, theory: Theory, couplings: Any, *, spacing: float | None = None) -> None:
+        if len(theory.shape) != 1:
+            raise LatticeFlowsError(
+                f"exact answers exist for chains only, not for shape {theory.shape}; "
+                "give a single number of sites"
+            )
+        theory.validate(couplings)
+        if any(np.ndim(value) for value in couplings):
+            raise LatticeFlowsError("exact answers are for one set of couplings, not for arrays")
+        self.theory = theory
+        self.couplings = type(couplings)(*(float(value) for value in couplings))
+        self.length = theory.sites
+        self._stiffness = float(theory.stiffness(self.couplings))
+        self._low, self._high = support(self._raw_potential, self._stiffness, self.length)
+        nodes = np.linspace(self._low, self._high, 4001)
+        self._floor = float(np.min(self._raw_potential(nodes)))
+        if spacing is not None:
+            self._diagonalise(spacing)
+            self._sampling_spacing = spacing
+            self.change_on_halving = float("nan")
+            return
+        spacing = resolution(self._potential, self._stiffness, self._low, self._high)
+        self._diagonalise(spacing)
+        while True:
+            before = self._fingerprint()
+            self._sampling_spacing = spacing  # already good enough, if this is the last round
+            spacing /= 2
+            self._diagonalise(spacing)
+            self.change_on_halving = float(np.max(np.abs(self._fingerprint() - before)))
+            # Rounding errors of κ^N grow with N.
+            if self.change_on_halving < 1e-12 * max(10, self.length):
+                return
+
+    # -- the spectrum ------------------------------------------------------------------------
+
+    def _raw_potential(self, x: np.ndarray) -> np.ndarray:
+        return self.theory.potential(x, self.couplings)
+
+    def _potential(self, x: np.ndarray) -> np.ndarray:
+        """The potential above its minimum, which keeps every exponential in range."""
+        return self._raw_potential(x) - self._floor
+
+    def _diagonalise(self, spacing: float) -> None:
+        points = (self._high - self._low) / spacing
+        if points > MAX_POINTS:
+            raise LatticeFlowsError(
+                f"the transfer matrix would need {points:.0f} grid points (at most {MAX_POINTS}) "
+                f"at {self.couplings}; use couplings with a softer chain or narrower wells"
+            )
+        self._x = uniform_grid(self._low, self._high, spacing)
+        self._spacing = float(self._x[1] - self._x[0])
+        matrix = kernel(self._potential, self._stiffness, self._x, self._spacing)
+        eigenvalues, eigenvectors = np.linalg.eigh(matrix)
+        keep = np.flatnonzero(eigenvalues > 1e-16 * eigenvalues[-1])[::-1]
+        self._log_scale = float(np.log(eigenvalues[-1]))
+        self._kappa = eigenvalues[keep] / eigenvalues[-1]
+        self._psi = eigenvectors[:, keep]
+        powers = self._kappa**self.length
+        self._excess = float(np.sum(powers))  # Z in units of κ_0^N
+        self._weights = powers / self._excess
+        self._occupation = self._psi**2 @ self._weights
+        self._position = self._psi.T @ (self._x[:, None] * self._psi)
+
+    def _fingerprint(self) -> np.ndarray:
+        """A few answers, scaled so that their changes can be compared with rounding errors."""
+        terms = self.length * (abs(self._log_scale) + abs(self._floor))
+        second = self.moment(2)
+        return np.array(
+            [
+                self.log_z / max(1.0, terms),
+                self.moment(1) / np.sqrt(second),
+                np.log(second),
+                np.log(self.moment(4)),
+                np.log(self.moment(8)),
+            ]
+        )
+
+    @property
+    def log_z(self) -> float:
+        """log Z, with the measure Π dφ_i."""
+        per_site = self._log_scale - self._floor
+        return float(self.length * per_site + np.log(self._excess))
+
+    @property
+    def energy_gap(self) -> float:
+        """ln κ_0/κ_1 in lattice units, to an absolute 1e-15 or so (deep wells split by less).
+
+        For the double well E_1 - E_0 is this divided by dτ.
+        """
+        return float(-np.log(self._kappa[1]))
+
+    @property
+    def correlation_length(self) -> float:
+        """1 / ln(κ_0/κ_1), in sites: the decay length of ⟨φ_0 φ_r⟩ on an infinite chain."""
+        return 1 / self.energy_gap if self.energy_gap > 0 else float("inf")
+
+    # -- one site and two --------------------------------------------------------------------
+
+    def marginal(self) -> tuple[np.ndarray, np.ndarray]:
+        """The density of one site's field: (x, p(x)) on the grid."""
+        return self._x.copy(), self._occupation / self._spacing
+
+    def moment(self, power: int) -> float:
+        """⟨φ^power⟩ of one site."""
+        return float(np.sum(self._occupation * self._x**power))
+
+    def correlator(self) -> np.ndarray:
+        """G(r) = ⟨φ_0 φ_r⟩ (disconnected) for r = 0 … N-1."""
+        squares = self._position**2
+        values = np.empty(self.length)
+        values[0] = self.moment(2)
+        for r in range(1, self.length):
+            back = self._kappa ** (self.length - r)
+            values[r] = self._kappa**r @ squares @ back / self._excess
+        return values
+
+    @property
+    def action_density(self) -> float:
+        """⟨S⟩/N."""
+        bond = 2 * (self.moment(2) - self.correlator()[1])
+        site = np.sum(self._occupation * self._raw_potential(self._x))
+        return float(self._stiffness * bond + site)
+
+    # -- the magnetization M = Σφ/N ----------------------------------------------------------
+
+    @cached_property
+    def _characteristic(self) -> tuple[np.ndarray, np.ndarray]:
+        """(k, ⟨e^{ikM}⟩) at k = 0, π/B, 2π/B, … until it has vanished; |M| < B always.
+
+        e^{ikM} puts a phase e^{ikφ/N} at every site: ⟨e^{ikM}⟩ = Tr (K D_k)^N / Tr K^N.
+        """
+        step = np.pi / max(-self._low, self._high)
+        # Few states are ever visited: double their number until the answer stands still.
+        probe = step * np.array([0.0, 8.0, 16.0, 32.0])
+        rank, values = 32, self._characteristic_at(probe, 16)
+        while rank < 2 * len(self._kappa):
+            before, values = values, self._characteristic_at(probe, rank)
+            if np.max(np.abs(values - before)) < 1e-13:
+                break
+            rank *= 2
+        blocks: list[np.ndarray] = []
+        while not blocks or np.max(np.abs(blocks[-1])) > 1e-14:
+            k = step * (MOMENTUM_BLOCK * len(blocks) + np.arange(MOMENTUM_BLOCK))
+            blocks.append(self._characteristic_at(k, rank))
+        values = np.concatenate(blocks)
+        return step * np.arange(len(values)), values
+
+    def _characteristic_at(self, k: np.ndarray, rank: int) -> np.ndarray:
+        """Tr (K D_k)^N / Tr K^N among the `rank` leading eigenstates of K."""
+        half = (np.sqrt(self._kappa) * self._psi)[:, :rank]
+        phases = np.exp(1j * np.outer(k, self._x) / self.length)
+        matrices = half.T @ (phases[:, :, None] * half)
+        powers = np.linalg.matrix_power(matrices, self.length)
+        return np.trace(powers, axis1=1, axis2=2) / self._excess
+
+    def magnetization_distribution(self, points: int = 801) -> tuple[np.ndarray, np.ndarray]:
+        """(M, P(M)): the probability density of M on a uniform grid of `points` values.
+
+        P(M) = ∫ dk/2π e^{-ikM} ⟨e^{ikM}⟩, a Fourier series on (-B, B), outside of which M is never
+        found.
+        """
+        k, characteristic = self._characteristic
+        bound = np.pi / k[1]
+        m = np.linspace(-bound, bound, points)
+        series = np.exp(-1j * np.outer(m, k)) @ characteristic
+        # Negative k add the complex conjugate; k = 0 counts once.
+        return m, (2 * np.real(series) - 1) / (2 * bound)
+
+    def _magnetization_integral(self, transform: np.ndarray) -> float:
+        """⟨f(M)⟩ given the Fourier integrals ∫ f(M) e^{-ikM} dM over (-B, B)."""
+        k, characteristic = self._characteristic
+        terms = np.real(characteristic * transform)
+        return float((2 * np.sum(terms) - terms[0]) / (2 * np.pi / k[1]))
+
+    @property
+    def magnetization(self) -> float:
+        """⟨M⟩."""
+        return self.moment(1)
+
+    @property
+    def abs_magnetization(self) -> float:
+        """⟨|M|⟩."""
+        k = self._characteristic[0]
+        bound, signs = np.pi / k[1], (-1.0) ** np.arange(1, len(k))
+        return self._magnetization_integral(np.append(bound**2, 2 * (signs - 1) / k[1:] ** 2))
+
+    @property
+    def positive_mode_weight(self) -> float:
+        """P(M > 0)."""
+        k = self._characteristic[0]
+        bound, signs = np.pi / k[1], (-1.0) ** np.arange(1, len(k))
+        return self._magnetization_integral(np.append(bound, 1j * (signs - 1) / k[1:]))
+
+    @property
+    def magnetization_squared(self) -> float:
+        """⟨M²⟩."""
+        return float(np.mean(self.correlator()))
+
+    @property
+    def susceptibility(self) -> float:
+        """N (⟨M²⟩ - ⟨M⟩²)."""
+        return self.length * (self.magnetization_squared - self.magnetization**2)
+
+    @property
+    def susceptibility_abs(self) -> float:
+        """N (⟨M²⟩ - ⟨|M|⟩²)."""
+        return self.length * (self.magnetization_squared - self.abs_magnetization**2)
+
+    @property
+    def binder_cumulant(self) -> float:
+        """1 - ⟨M⁴⟩ / 3⟨M²⟩²."""
+        fourth = self._magnetization_moments()[4]
+        return float(1 - fourth / (3 * self.magnetization_squared**2))
+
+    def _magnetization_moments(self) -> np.ndarray:
+        """⟨M^p⟩ for p = 0 … 4: the Taylor coefficients of Tr (K e^{sφ/N})^N in s, times p!."""
+        half = np.sqrt(self._kappa) * self._psi
+        x = (self._x / self.length)[:, None]
+        factorials = np.array([1.0, 1.0, 2.0, 6.0, 24.0])
+        # A power series in s, its coefficients matrices, raised to the N by repeated squaring.
+        square = [half.T @ (x**p / factorials[p] * half) for p in range(5)]
+        power, left = None, self.length
+        while left:
+            if left % 2:
+                power = square if power is None else _multiply_series(power, square)
+            square, left = _multiply_series(square, square), left // 2
+        traces = np.array([np.trace(coefficient) for coefficient in power or square])
+        return factorials * traces / self._excess
+
+    # -- orthants ----------------------------------------------------------------------------
+
+    @property
+    def probability_all_positive(self) -> float:
+        """The probability that every φ_i > 0."""
+        return self._probability_within(max(self._low, 0.0), self._high)
+
+    @property
+    def probability_all_negative(self) -> float:
+        """The probability that every φ_i < 0."""
+        return self._probability_within(self._low, min(self._high, 0.0))
+
+    def _probability_within(self, low: float, high: float) -> float:
+        """Tr (K restricted to [low, high])^N / Z; Gauss–Legendre, for the edge is sharp."""
+        if high <= low:
+            return 0.0
+        nodes, weights = np.polynomial.legendre.leggauss(int(2 * (high - low) / self._spacing) + 20)
+        x, weights = low + (high - low) * (nodes + 1) / 2, weights * (high - low) / 2
+        eigenvalues = np.linalg.eigvalsh(kernel(self._potential, self._stiffness, x, weights))
+        ratios = np.clip(eigenvalues / np.exp(self._log_scale), 0.0, None)
+        return float(np.sum(ratios**self.length) / self._excess)
+
+    # -- all of it ---------------------------------------------------------------------------
+
+    def observables(self) -> dict[str, Any]:
+        """Every exact observable by its usual name; `correlator` is an array of length N."""
+        return {
+            "magnetization": self.magnetization,
+            "abs_magnetization": self.abs_magnetization,
+            "susceptibility": self.susceptibility,
+            "susceptibility_abs": self.susceptibility_abs,
+            "binder_cumulant": self.binder_cumulant,
+            "phi2": self.moment(2),
+            "phi4": self.moment(4),
+            "action_density": self.action_density,
+            "correlator": self.correlator(),
+            "correlation_length": self.correlation_length,
+            "energy_gap": self.energy_gap,
+            "positive_mode_weight": self.positive_mode_weight,
+            "log_z": self.log_z,
+        }
+
+    def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        """n independent configurations from p(φ), exactly; float64, shape (n, N)."""
+        x = uniform_grid(self._low, self._high, self._sampling_spacing)
+        return sample_chain(rng, n, self.length, self._potential, self._stiffness, x)
+
+
+def _multiply_series(a: list[np.ndarray], b: list[np.ndarray]) -> list[np.ndarray]:
+    """The product of two power series, to the order they have in common."""
+    return [np.sum([a[q] @ b[p - q] for q in range(p + 1)], axis=0) for p in range(len(a))]
