@@ -57,6 +57,18 @@ def x64(command: Callable) -> Callable:
     return wrapper
 
 
+def field_precision(command: Callable) -> Callable:
+    """--x64 of the commands that sample, passed on as `double`. Densities are always in float64."""
+
+    @click.option("--x64", "double", is_flag=True, help="Evaluate the field in float64, too.")
+    @functools.wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        use_double_precision()
+        return command(*args, **kwargs)
+
+    return wrapper
+
+
 def draws(command: Callable) -> Callable:
     """-n COUNT, passed on as `n`."""
     return click.option(

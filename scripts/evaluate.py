@@ -14,7 +14,7 @@ from lattice_flows.scripts._command import Command
 @_options.draws
 @_options.extrapolate
 @_options.output("Write the result: JSON if FILE ends in .json, else netCDF.")
-@_options.x64
+@_options.field_precision
 @_options.common
 def evaluate(
     path: Path,
@@ -25,6 +25,7 @@ def evaluate(
     overwrite: bool,
     as_json: bool,
     seed: int | None,
+    double: bool,
 ) -> None:
     """How good a trained flow is.
 
@@ -47,7 +48,7 @@ def evaluate(
     from lattice_flows.results import save_results
     from lattice_flows.sampler import Sampler
 
-    sampler = Sampler.load(run)
+    sampler = Sampler.load(run, double)
     couplings = sampler.theory.from_values(**point)
     result = evaluate_sampler(sampler, couplings, jax.random.key(seed or 0), n)
     _output.deliver(

@@ -14,7 +14,7 @@ from lattice_flows.scripts._command import Command
 @_options.draws
 @_options.extrapolate
 @_options.output("The ensemble: configurations with log-weights, netCDF.", required=True)
-@_options.x64
+@_options.field_precision
 @_options.common
 def sample(
     path: Path,
@@ -25,6 +25,7 @@ def sample(
     overwrite: bool,
     as_json: bool,
     seed: int | None,
+    double: bool,
 ) -> None:
     """Draw an ensemble from a trained flow.
 
@@ -45,7 +46,7 @@ def sample(
 
     from lattice_flows.sampler import Sampler
 
-    sampler = Sampler.load(run)
+    sampler = Sampler.load(run, double)
     ensemble = sampler.draw(sampler.theory.from_values(**point), jax.random.key(seed or 0), n)
     result = _output.measured(ensemble, ensemble.measure())
     _output.deliver([result], as_json, None, ensemble.save)

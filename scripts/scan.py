@@ -20,7 +20,7 @@ POINTS = 16
 @click.option(
     "--plot", "figure", type=click.Path(path_type=Path), metavar="FILE", help="Draw the scan."
 )
-@_options.x64
+@_options.field_precision
 @_options.common
 def scan(
     path: Path,
@@ -32,6 +32,7 @@ def scan(
     figure: Path | None,
     as_json: bool,
     seed: int | None,
+    double: bool,
 ) -> None:
     """Observables against the couplings.
 
@@ -63,7 +64,7 @@ def scan(
     from lattice_flows.sampler import Sampler
     from lattice_flows.scanning import scan as scan_sampler
 
-    sampler = Sampler.load(run)
+    sampler = Sampler.load(run, double)
     couplings = [sampler.theory.from_values(**point) for point in points]
     with progress(f"scan {path}", len(points)) as report:
         result = scan_sampler(sampler, couplings, jax.random.key(seed or 0), n, report)

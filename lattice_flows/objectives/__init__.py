@@ -1,0 +1,9 @@
+"""Training objectives, by name."""
+
+from lattice_flows.objectives.deformation import Deformation
+from lattice_flows.objectives.objective import Objective as Objective
+from lattice_flows.objectives.objective import Setting as Setting
+from lattice_flows.objectives.reverse_kl import ReverseKL
+
+OBJECTIVES = {"deformation": Deformation, "reverse-kl": ReverseKL}
+"""Constructors by name: (setting) -> Objective."""

@@ -1,0 +1,62 @@
+"""The contract of a velocity field, and the conditioning on time and couplings that fields share.
+
+A field gives V(φ, t; θ) and its divergence ∇·V = Σ_x ∂V_x/∂φ_x, exact, of one configuration:
+
+    field(t, phi, couplings) -> (velocity, divergence)
+
+Inside, it is a haiku function; `Field` holds the transformed pair, so that haiku is known in this
+folder alone and the parameters travel through a solver as plain arguments.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from theories import Theory
+
+Ranges = Mapping[str, tuple[float, float]]
+"""The couplings that a field is conditioned on, each with its (low, high)."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A velocity field with an exact divergence.
+
+    init: key -> params.
+    apply: (params, t, phi, couplings) -> (velocity like phi, divergence scalar), in the precision
+        of the params and of phi, which must agree.
+    """
+
+    init: Callable[[jax.Array], Any]
+    apply: Callable[[Any, jax.Array, jax.Array, Any], tuple[jax.Array, jax.Array]]
+
+    @classmethod
+    def from_function(cls, theory: Theory, function: Callable) -> "Field":
+        """The field of a haiku function (t, phi, couplings) -> (velocity, divergence)."""
+        transformed = hk.without_apply_rng(hk.transform(function))
+
+        def init(key: jax.Array) -> Any:
+            couplings = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), theory.from_values())
+            phi = jnp.zeros(theory.shape, jnp.float32)
+            return transformed.init(key, jnp.float32(0.5), phi, couplings)
+
+        return cls(init, transformed.apply)
+
+
+def condition(t: jax.Array, couplings: Any, ranges: Ranges, kernels: int = 8) -> jax.Array:
+    """What a field sees of time and couplings: Gaussian kernels in t, couplings scaled to [-1, 1].
+
+    Shape (kernels + len(ranges),). Couplings outside `ranges` are fixed and not shown.
+    """
+    centres = jnp.asarray(np.linspace(0, 1, kernels), t.dtype)
+    bumps = jnp.exp(-0.5 * (0.8 * (kernels - 1) * (t - centres)) ** 2)
+    scaled = [
+        (jnp.asarray(getattr(couplings, name), t.dtype) - 0.5 * (low + high)) / (0.5 * (high - low))
+        for name, (low, high) in ranges.items()
+    ]
+    return jnp.concatenate([bumps, jnp.stack(scaled)]) if scaled else bumps

@@ -1,0 +1,109 @@
+"""A trained flow, ready to draw: configurations with exact log-weights.
+
+Couplings, base and action are evaluated in float64 where jax allows it; the field runs in the
+precision it was trained in, unless `double`. Draws are made in batches of one compiled size.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from lattice_flows.config import Config
+from lattice_flows.ensemble import Ensemble
+from lattice_flows.flow import Flow, Params
+from lattice_flows.model import build
+from lattice_flows.run import Run
+from lattice_flows.symmetry import resample_orbit, symmetric_action
+from lattice_flows.training import State
+from theories import Theory
+
+_BATCH = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class Sampler:
+    """A flow with its parameters."""
+
+    config: Config
+    flow: Flow
+    params: Params
+    provenance: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        # compiled once for each size, for every set of couplings
+        object.__setattr__(self, "_draw", jax.jit(self._draw_batch, static_argnums=2))
+        object.__setattr__(self, "_log_weight", jax.jit(self._log_weight_batch, static_argnums=2))
+
+    @classmethod
+    def load(cls, run: Run, double: bool = False) -> "Sampler":
+        """The flow of a run as its latest checkpoint has it; the field in float64 if `double`."""
+        flow, _ = build(run.config)
+        shapes = Params(flow.base.init(), jax.eval_shape(flow.field.init, jax.random.key(0)))
+        trained = jnp.float64 if run.config.x64 else jnp.float32
+        template = jax.tree.map(lambda x: np.empty(x.shape, trained), shapes)
+        params = run.load(State(template, (), (), (), ()), subset=True).params
+        precision = jnp.float64 if double else trained
+        params = params._replace(field=jax.tree.map(lambda x: x.astype(precision), params.field))
+        return cls(run.config, flow, params, {"run": str(run.path), **run.provenance()})
+
+    @property
+    def theory(self) -> Theory:
+        return self.flow.base.theory
+
+    def draw(self, couplings: Any, key: jax.Array, n: int) -> Ensemble:
+        """n independent configurations with log-weights; the same for the same key.
+
+        Raises LatticeFlowsError if the flow diverges.
+        """
+        couplings = _arrays(couplings)
+        count = -(-n // _BATCH)
+        size = min(n, _BATCH)
+        batches = [
+            self._draw(k, couplings, size)  # type: ignore[attr-defined]
+            for k in jax.random.split(key, count)
+        ]
+        phi, log_weights = (np.concatenate(part)[:n] for part in zip(*batches, strict=True))
+        provenance = {**self.provenance, "ode_steps": self.flow.steps}
+        return Ensemble(self.theory, couplings, phi, log_weights, provenance)
+
+    def log_weights(
+        self, phi: NDArray[np.float64], couplings: Any, steps: int | None = None
+    ) -> NDArray[np.float64]:
+        """log(e^{-S}/q) of given configurations (n, *shape), by the flow run backwards.
+
+        `steps` solver steps, the run's own number by default.
+        """
+        steps = self.flow.steps if steps is None else steps
+        couplings = _arrays(couplings)
+        size = min(len(phi), _BATCH)
+        padding = -len(phi) % size
+        padded = np.concatenate([phi, phi[:padding]])
+        parts = [
+            self._log_weight(padded[i : i + size], couplings, steps)  # type: ignore[attr-defined]
+            for i in range(0, len(padded), size)
+        ]
+        return np.concatenate(parts)[: len(phi)].astype(np.float64)
+
+    def _draw_batch(self, key: jax.Array, couplings: Any, n: int) -> tuple[jax.Array, jax.Array]:
+        flow_key, orbit_key = jax.random.split(key)
+        phi, log_q = self.flow.sample(self.params, flow_key, couplings, n)
+        log_weights = -self._actions(phi, couplings) - log_q
+        keys = jax.random.split(orbit_key, n)
+        resample = jax.vmap(lambda k, x: resample_orbit(self.theory, k, x, couplings))
+        return resample(keys, phi), log_weights
+
+    def _log_weight_batch(self, phi: jax.Array, couplings: Any, steps: int) -> jax.Array:
+        flow = Flow(self.flow.base, self.flow.field, steps)
+        return -self._actions(phi, couplings) - flow.log_prob(self.params, phi, couplings)
+
+    def _actions(self, phi: jax.Array, couplings: Any) -> jax.Array:
+        return jax.vmap(lambda x: symmetric_action(self.theory, x, couplings))(phi)
+
+
+def _arrays(couplings: Any) -> Any:
+    """Couplings as arrays in jax's present precision, so that no value is compiled in."""
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(float)), couplings)

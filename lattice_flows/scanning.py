@@ -1,0 +1,123 @@
+"""A scan: every observable at many couplings from one flow, beside exact answers.
+
+On a chain each point carries its exact value, and where one coupling (or several together) varies
+along a line, a dense exact curve is kept for the figure.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from lattice_flows.ensemble import config_of, describe
+from lattice_flows.evaluation import exact_answers
+from lattice_flows.files import Variable, estimate_variables, write_dataset
+from lattice_flows.sampler import Sampler
+from observables import LONG_NAMES
+from theories import Theory
+
+_CURVE_POINTS = 61
+_POINT, _CURVE = ("coupling_point",), ("exact_point",)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What was found at each coupling point, and the exact curve as {name: values} or None.
+
+    results: one report a point, as `measure` prints it, with "exact" ({name: value} or None).
+    """
+
+    theory: Theory
+    results: list[dict[str, Any]]
+    curve: Mapping[str, np.ndarray] | None
+    provenance: Mapping[str, Any]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write scan.nc, replacing what was there."""
+        rows = self.results
+        variables = {
+            name: Variable(
+                _POINT, np.array([r["couplings"][name] for r in rows]), f"coupling {name}"
+            )
+            for name in rows[0]["couplings"]
+        }
+        for name in [*rows[0]["observables"], "log_z"]:
+            pairs = [{**r["observables"], "log_z": r["log_z"]}[name] for r in rows]
+            value, stderr = (
+                np.array([np.nan if p[k] is None else p[k] for p in pairs])
+                for k in ("value", "stderr")
+            )
+            exact = [r["exact"][name] for r in rows if r["exact"]]
+            variables |= estimate_variables(
+                name, value, stderr, LONG_NAMES[name], _POINT, np.array(exact) if exact else None
+            )
+        for name, long_name in (
+            ("ess", "effective sample size (Kish) / draws"),
+            ("max_weight_share", "share of the largest weight in their sum"),
+            ("reliable", "error bars can be believed"),
+        ):
+            variables[name] = Variable(_POINT, np.array([r[name] for r in rows]), long_name)
+        for name, values in (self.curve or {}).items():
+            title = LONG_NAMES.get(name, f"coupling {name}")
+            variables[f"{name}_curve"] = Variable(_CURVE, values, f"exact curve: {title}")
+        write_dataset(
+            path,
+            "scan",
+            variables,
+            title=f"coupling scan of {describe(self.theory)}",
+            config={
+                "theory": self.theory.name,
+                "shape": list(self.theory.shape),
+                "draws": rows[0]["n"],
+            },
+            references=self.theory.references,
+            attributes={"lf_provenance": dict(self.provenance)},
+        )
+
+
+def scan(
+    sampler: Sampler,
+    grid: Sequence[Any],
+    key: jax.Array,
+    n: int,
+    report: Callable[[int, dict[str, float]], None] = lambda done, metrics: None,
+) -> Scan:
+    """Draw and measure n configurations at each couplings of `grid`."""
+    results = []
+    for i, couplings in enumerate(grid):
+        measurement = sampler.draw(couplings, jax.random.fold_in(key, i), n).measure()
+        exact = exact_answers(sampler.theory, couplings)
+        answers = exact.observables() if exact else None
+        names = [*measurement.observables, "log_z"]
+        results.append(
+            {
+                **config_of(sampler.theory, couplings),
+                **measurement.as_json(),
+                "exact": answers and {name: float(answers[name]) for name in names},
+            }
+        )
+        report(i + 1, {"ess": measurement.ess})
+    return Scan(sampler.theory, results, _exact_curve(sampler.theory, grid), sampler.provenance)
+
+
+def _exact_curve(theory: Theory, grid: Sequence[Any]) -> dict[str, np.ndarray] | None:
+    """Exact observables on a dense line from the first to the last point of a grid on a line."""
+    points = np.array([[float(value) for value in couplings] for couplings in grid])
+    steps = np.linspace(0, 1, _CURVE_POINTS)
+    span = points[-1] - points[0]
+    if len(theory.shape) != 1 or not span.any():
+        return None
+    along = (points - points[0]) @ span / (span @ span)
+    if not np.allclose(points[0] + np.outer(along, span), points, rtol=1e-9, atol=1e-12):
+        return None
+    line = points[0] + np.outer(steps, span)
+    answers = []
+    for values in line:
+        exact = exact_answers(theory, theory.Couplings(*map(float, values)))
+        assert exact is not None  # a chain
+        answers.append(exact.observables())
+    curve = {name: line[:, i] for i, name in enumerate(theory.Couplings._fields) if span[i] != 0}
+    return curve | {name: np.array([a[name] for a in answers]) for name in LONG_NAMES}

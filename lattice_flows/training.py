@@ -1,0 +1,142 @@
+"""Training: optimiser, checkpoints, and carrying on where a run was stopped.
+
+Steps are taken in compiled chunks. Every random number comes from the run's seed and the number of
+the step, and the state is saved at chunk boundaries alone, so a run that was stopped (or killed)
+and resumed ends in the same bytes as one that was not. A step whose gradient is not finite is
+counted and left out; too many in a row end the training, the last good checkpoint kept.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from lattice_flows.base_fit import fit_base
+from lattice_flows.config import Config
+from lattice_flows.flow import Params
+from lattice_flows.interrupt import Interrupted
+from lattice_flows.model import build
+from lattice_flows.objectives import OBJECTIVES, Objective, Setting
+from lattice_flows.run import Run
+from theories.errors import LatticeFlowsError
+
+CHUNK = 20  # steps in one compiled call, and between two records of the history
+_CHUNKS_A_SAVE = 5
+_MAX_SKIPPED = 50  # steps in a row without a finite gradient
+_WARM_UP, _CLIP = 50, 10.0
+
+
+class State(NamedTuple):
+    """All that a training goes on from."""
+
+    params: Params
+    optimiser: Any
+    objective: Any
+    step: jax.Array
+    skipped: jax.Array  # in a row, up to now
+
+
+class Trainer:
+    """The compiled pieces of a training: `init` makes its state, `advance` carries it on."""
+
+    def __init__(self, config: Config):
+        self.config = config
+        self.flow, self.couplings = build(config)
+        setting = Setting(self.flow, self.couplings, config.batch, config.points)
+        self.objective: Objective = OBJECTIVES[config.objective](setting)
+        self.dtype = jnp.float64 if config.x64 else jnp.float32
+        self.key = jax.random.key(config.seed)
+        warm_up = min(_WARM_UP, max(1, config.steps // 4))
+        schedule = optax.warmup_cosine_decay_schedule(
+            0.0, config.learning_rate, warm_up, max(config.steps, warm_up + 1)
+        )
+        self.optimiser = optax.chain(optax.clip_by_global_norm(_CLIP), optax.adam(schedule))
+        self.advance = jax.jit(self._advance, static_argnames="steps")
+
+    def init(self) -> State:
+        """The state before the first step: the base fitted, the objective's walkers annealed."""
+        field_key, base_key, objective_key = jax.random.split(jax.random.fold_in(self.key, 0), 3)
+        field = jax.tree.map(lambda x: x.astype(self.dtype), self.flow.field.init(field_key))
+        base = fit_base(self.flow.base, self.couplings, base_key)
+        params = Params(base, field)
+        return State(
+            params,
+            self.optimiser.init(field),
+            jax.jit(self.objective.init)(params, objective_key),
+            jnp.zeros((), jnp.int32),
+            jnp.zeros((), jnp.int32),
+        )
+
+    def _advance(self, state: State, steps: int) -> tuple[State, dict[str, jax.Array]]:
+        """`steps` steps; the metrics are their means."""
+        state, metrics = jax.lax.scan(lambda s, _: self._step(s), state, None, length=steps)
+        return state, jax.tree.map(jnp.mean, metrics)
+
+    def _step(self, state: State) -> tuple[State, dict[str, jax.Array]]:
+        key = jax.random.fold_in(jax.random.fold_in(self.key, 1), state.step)
+
+        def loss(field: Any):
+            params = Params(state.params.base, field)
+            return self.objective.loss(params, state.objective, key, self._opened(state.step))
+
+        (value, (objective, metrics)), gradient = jax.value_and_grad(loss, has_aux=True)(
+            state.params.field
+        )
+        norm = optax.global_norm(gradient)
+        updates, optimiser = self.optimiser.update(gradient, state.optimiser, state.params.field)
+        field = optax.apply_updates(state.params.field, updates)
+        new = (Params(state.params.base, field), optimiser, objective)
+        old = (state.params, state.optimiser, state.objective)
+        finite = jnp.isfinite(norm) & jnp.isfinite(value)
+        kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
+        skipped = jnp.where(finite, 0, state.skipped + 1)
+        metrics = {"loss": value, **metrics, "gradient_norm": norm}
+        return State(*kept, state.step + 1, skipped), metrics
+
+    def _opened(self, step: jax.Array) -> jax.Array:
+        """How far the coupling ranges are open."""
+        if self.config.curriculum == 0:
+            return jnp.ones((), self.dtype)
+        opening = step.astype(self.dtype) / (self.config.curriculum * self.config.steps)
+        return jnp.clip(opening, 0.02, 1.0)
+
+
+def train(
+    run: Run,
+    *,
+    resume: bool,
+    report: Callable[[int, dict[str, float]], None],
+    interrupted: Callable[[], bool],
+) -> None:
+    """Train `run` to its end, from its checkpoint where it has one and `resume`.
+
+    Raises Interrupted once the state is saved, where `interrupted` says so, and LatticeFlowsError
+    if the training diverges.
+    """
+    trainer = Trainer(run.config)
+    if resume and run.has_checkpoint:
+        state = run.load(jax.eval_shape(trainer.init))
+    else:
+        state = trainer.init()
+    step, total = int(state.step), run.config.steps
+    run.cut_history(step)
+    while step < total:
+        if interrupted():
+            run.save(state)
+            raise Interrupted
+        size = min(CHUNK, total - step)
+        state, metrics = trainer.advance(state, steps=size)
+        step += size
+        record = {name: float(np.asarray(value)) for name, value in metrics.items()}
+        if int(state.skipped) >= _MAX_SKIPPED:
+            raise LatticeFlowsError(
+                f"the training diverged at step {step} (the gradient is not finite); the last good "
+                "checkpoint is kept: train a new run with a smaller --learning-rate"
+            )
+        run.append({"step": step, **record})
+        report(step, record)
+        if step % (CHUNK * _CHUNKS_A_SAVE) == 0 or step == total:
+            run.save(state)
