@@ -17,7 +17,7 @@ from lattice_flows.interpolation import LinearPath
 from lattice_flows.walkers import Couplings
 
 _WALKERS, _GROUPS = 1024, 16
-_MOVES, _STEPS, _RATE = 600, 400, 0.05
+_MOVES, _STEPS, _RATE = 600, 150, 0.1
 
 
 def fit_base(base: Base, couplings: Couplings, key: jax.Array) -> Any:
@@ -26,12 +26,11 @@ def fit_base(base: Base, couplings: Couplings, key: jax.Array) -> Any:
     if not jax.tree.leaves(begin):
         return begin
     path = LinearPath(base)
-    groups = _GROUPS if couplings.ranges else 1
 
     @jax.jit
     def fit(params: Any, key: jax.Array) -> Any:
         start_key, anneal_key = jax.random.split(key)
-        walkers = annealed.start(path, params, start_key, couplings, groups, _WALKERS // groups)
+        walkers = annealed.start(path, params, start_key, couplings, _GROUPS, _WALKERS // _GROUPS)
         end = jnp.ones_like(walkers.t)
         walkers = annealed.anneal(path, params, anneal_key, couplings, walkers, end, _MOVES)
 

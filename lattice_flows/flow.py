@@ -5,7 +5,8 @@
 solved with diffrax by Tsit5 at a fixed number of steps, so that log q is a reproducible function of
 the parameters. The solver runs in the precision of the configurations; the field is evaluated in
 the precision of its parameters, and its divergence is accumulated in that of the configurations.
-The flow's density is even; orbit resampling (symmetry.py) turns its draws into draws for the action.
+The flow's density q_s is even; orbit resampling (symmetry.py) makes its draws into those of the
+action.
 """
 
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ class Flow:
     def sample(
         self, params: Params, key: jax.Array, couplings: Any, n: int
     ) -> tuple[jax.Array, jax.Array]:
-        """n draws (n, *shape) of the even density q_s and log q_s (n,), in the couplings' precision."""
+        """n draws (n, *shape) of q_s, and log q_s (n,), in the couplings' precision."""
         keys = jax.random.split(key, n)
         start = jax.vmap(lambda k: self.base.sample(params.base, k, couplings))(keys)
         end, change = self.transport(params, start, couplings)

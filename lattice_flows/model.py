@@ -10,7 +10,9 @@ from lattice_flows.walkers import Couplings
 def build(config: Config) -> tuple[Flow, Couplings]:
     """The flow of `config` (parameters apart) and the couplings it is trained on."""
     theory, ranges = config.make_theory(), config.ranges
-    fixed = {k: v if isinstance(v, float) else 0.5 * sum(v) for k, v in config.couplings.items()}
+    fixed = {
+        k: 0.5 * (v[0] + v[1]) if isinstance(v, tuple) else v for k, v in config.couplings.items()
+    }
     base = make_base(config.base, theory, ranges)
     field = FIELDS[config.field](theory, ranges, config.width)
     couplings = Couplings(theory.from_values(**fixed), ranges)

@@ -28,6 +28,13 @@ _NAMES = {
 }
 
 
+_TITLES = {
+    "exact-table": "exact answers",
+    "observables": "observables",
+    "scan": "coupling scan",
+}
+
+
 def exact_result(theory: Theory, couplings: Any) -> dict[str, Any]:
     """The exact answers of a chain at one coupling point, from the transfer matrix, errors 0.
 
@@ -55,22 +62,29 @@ def exact_result(theory: Theory, couplings: Any) -> dict[str, Any]:
 
 
 def save_results(
-    path: str | os.PathLike[str], kind: str, theory: Theory, results: Sequence[Mapping[str, Any]]
+    path: str | os.PathLike[str],
+    kind: str,
+    theory: Theory,
+    results: Sequence[Mapping[str, Any]],
+    extra: Mapping[str, Variable] | None = None,
+    provenance: Mapping[str, Any] | None = None,
 ) -> None:
     """Write results of one theory, at one or more coupling points, to a netCDF file of `kind`.
 
     Dimension `coupling_point` (but for "observables", which are of a single point); a variable for
-    each coupling, each observable (with NAME_stderr, but for exact ones) and each number that the
-    results hold. What is None somewhere is NaN there.
+    each coupling, each observable (with NAME_stderr, but for exact ones, and NAME_exact where the
+    results have "exact") and each number that the results hold, and the `extra` ones. What is None
+    somewhere is NaN there.
     """
     variables = {
         name: _variable(name, [r["couplings"][name] for r in results], f"coupling {name}")
         for name in results[0]["couplings"]
     }
     estimates = [{**r["observables"], "log_z": r["log_z"]} for r in results]
+    exact = [r.get("exact") or {} for r in results]
     for name in estimates[0]:
         pairs = [row[name] or {"value": None, "stderr": None} for row in estimates]
-        variables |= _estimate(name, pairs)
+        variables |= _estimate(name, pairs, [row.get(name) for row in exact])
     for name in results[0]:
         values = [r[name] for r in results]
         if any(isinstance(v, float | int) for v in values):
@@ -79,22 +93,26 @@ def save_results(
     if kind == "observables":  # of one ensemble: scalars, as `measure` writes them
         variables = {name: _first(variable) for name, variable in variables.items()}
         (points,) = points
-    what = "exact answers" if kind == "exact-table" else "observables"
     write_dataset(
         path,
         kind,
-        variables,
-        title=f"{what} of {describe(theory)}",
+        {**variables, **(extra or {})},
+        title=f"{_TITLES[kind]} of {describe(theory)}",
         config={"theory": theory.name, "shape": list(theory.shape), "couplings": points},
         references=theory.references,
+        attributes=None if provenance is None else {"lf_provenance": dict(provenance)},
     )
 
 
-def _estimate(name: str, pairs: Sequence[Mapping[str, Any]]) -> dict[str, Variable]:
+def _estimate(
+    name: str, pairs: Sequence[Mapping[str, Any]], exact: Sequence[float | None]
+) -> dict[str, Variable]:
     value, stderr = (np.array([p[k] for p in pairs], dtype=float) for k in ("value", "stderr"))
     dimensions = _POINTS if value.ndim == 1 else (*_POINTS, "separation")
-    variables = estimate_variables(name, value, stderr, _NAMES.get(name, name), dimensions)
-    if not stderr.any():  # exact
+    answers = None if any(answer is None for answer in exact) else np.array(exact, dtype=float)
+    title = _NAMES.get(name, name)
+    variables = estimate_variables(name, value, stderr, title, dimensions, answers)
+    if not stderr.any() and answers is None:  # the value itself is the exact one
         del variables[f"{name}_stderr"]
     return variables
 

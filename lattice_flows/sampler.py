@@ -18,7 +18,6 @@ from lattice_flows.flow import Flow, Params
 from lattice_flows.model import build
 from lattice_flows.run import Run
 from lattice_flows.symmetry import resample_orbit, symmetric_action
-from lattice_flows.training import State
 from theories import Theory
 
 _BATCH = 2048
@@ -45,7 +44,7 @@ class Sampler:
         shapes = Params(flow.base.init(), jax.eval_shape(flow.field.init, jax.random.key(0)))
         trained = jnp.float64 if run.config.x64 else jnp.float32
         template = jax.tree.map(lambda x: np.empty(x.shape, trained), shapes)
-        params = run.load(State(template, (), (), (), ()), subset=True).params
+        params = run.load({"params": template}, subset=True)["params"]
         precision = jnp.float64 if double else trained
         params = params._replace(field=jax.tree.map(lambda x: x.astype(precision), params.field))
         return cls(run.config, flow, params, {"run": str(run.path), **run.provenance()})

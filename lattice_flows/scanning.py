@@ -12,15 +12,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from lattice_flows.ensemble import config_of, describe
+from lattice_flows.ensemble import config_of
 from lattice_flows.evaluation import exact_answers
-from lattice_flows.files import Variable, estimate_variables, write_dataset
+from lattice_flows.files import Variable
+from lattice_flows.results import save_results
 from lattice_flows.sampler import Sampler
 from observables import LONG_NAMES
 from theories import Theory
 
 _CURVE_POINTS = 61
-_POINT, _CURVE = ("coupling_point",), ("exact_point",)
 
 
 @dataclass(frozen=True)
@@ -37,45 +37,11 @@ class Scan:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write scan.nc, replacing what was there."""
-        rows = self.results
-        variables = {
-            name: Variable(
-                _POINT, np.array([r["couplings"][name] for r in rows]), f"coupling {name}"
-            )
-            for name in rows[0]["couplings"]
+        curve = {
+            f"{name}_curve": Variable(("exact_point",), values, f"exact curve of {name}")
+            for name, values in (self.curve or {}).items()
         }
-        for name in [*rows[0]["observables"], "log_z"]:
-            pairs = [{**r["observables"], "log_z": r["log_z"]}[name] for r in rows]
-            value, stderr = (
-                np.array([np.nan if p[k] is None else p[k] for p in pairs])
-                for k in ("value", "stderr")
-            )
-            exact = [r["exact"][name] for r in rows if r["exact"]]
-            variables |= estimate_variables(
-                name, value, stderr, LONG_NAMES[name], _POINT, np.array(exact) if exact else None
-            )
-        for name, long_name in (
-            ("ess", "effective sample size (Kish) / draws"),
-            ("max_weight_share", "share of the largest weight in their sum"),
-            ("reliable", "error bars can be believed"),
-        ):
-            variables[name] = Variable(_POINT, np.array([r[name] for r in rows]), long_name)
-        for name, values in (self.curve or {}).items():
-            title = LONG_NAMES.get(name, f"coupling {name}")
-            variables[f"{name}_curve"] = Variable(_CURVE, values, f"exact curve: {title}")
-        write_dataset(
-            path,
-            "scan",
-            variables,
-            title=f"coupling scan of {describe(self.theory)}",
-            config={
-                "theory": self.theory.name,
-                "shape": list(self.theory.shape),
-                "draws": rows[0]["n"],
-            },
-            references=self.theory.references,
-            attributes={"lf_provenance": dict(self.provenance)},
-        )
+        save_results(path, "scan", self.theory, self.results, curve, self.provenance)
 
 
 def scan(

@@ -4,9 +4,9 @@ A strictly odd flow has an even density q_s. It is trained on the even target
 
     S_s(φ) = -log ½(e^{-S(φ)} + e^{-S(-φ)}),
 
-which has the partition function of S, and in which no well can be lost to the other. A draw φ of q_s
-is then kept with probability π(φ) = e^{-S(φ)}/(e^{-S(φ)} + e^{-S(-φ)}) and flipped otherwise. The
-result has the density q(φ) = 2 q_s(φ) π(φ) and the weight
+which has the partition function of S, and in which no well can be lost to the other. A draw φ of
+q_s is then kept with probability π(φ) = e^{-S(φ)}/(e^{-S(φ)} + e^{-S(-φ)}) and flipped otherwise.
+The result has the density q(φ) = 2 q_s(φ) π(φ) and the weight
 
     w = e^{-S(φ)}/q(φ) = e^{-S_s(φ)}/q_s(φ),
 

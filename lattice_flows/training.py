@@ -88,13 +88,17 @@ class Trainer:
         norm = optax.global_norm(gradient)
         updates, optimiser = self.optimiser.update(gradient, state.optimiser, state.params.field)
         field = optax.apply_updates(state.params.field, updates)
-        new = (Params(state.params.base, field), optimiser, objective)
-        old = (state.params, state.optimiser, state.objective)
+        taken = State(
+            Params(state.params.base, field),
+            optimiser,
+            objective,
+            state.step + 1,
+            jnp.zeros_like(state.skipped),
+        )
+        left_out = state._replace(step=state.step + 1, skipped=state.skipped + 1)
         finite = jnp.isfinite(norm) & jnp.isfinite(value)
-        kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
-        skipped = jnp.where(finite, 0, state.skipped + 1)
         metrics = {"loss": value, **metrics, "gradient_norm": norm}
-        return State(*kept, state.step + 1, skipped), metrics
+        return jax.tree.map(lambda a, b: jnp.where(finite, a, b), taken, left_out), metrics
 
     def _opened(self, step: jax.Array) -> jax.Array:
         """How far the coupling ranges are open."""
@@ -118,14 +122,14 @@ def train(
     """
     trainer = Trainer(run.config)
     if resume and run.has_checkpoint:
-        state = run.load(jax.eval_shape(trainer.init))
+        state = State(**run.load(jax.eval_shape(trainer.init)._asdict()))
     else:
         state = trainer.init()
     step, total = int(state.step), run.config.steps
     run.cut_history(step)
     while step < total:
         if interrupted():
-            run.save(state)
+            run.save(state._asdict())
             raise Interrupted
         size = min(CHUNK, total - step)
         state, metrics = trainer.advance(state, steps=size)
@@ -139,4 +143,4 @@ def train(
         run.append({"step": step, **record})
         report(step, record)
         if step % (CHUNK * _CHUNKS_A_SAVE) == 0 or step == total:
-            run.save(state)
+            run.save(state._asdict())

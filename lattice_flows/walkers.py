@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from lattice_flows.fields.field import Ranges
 from lattice_flows.interpolation import LinearPath
-from theories.lattice import laplacian_eigenvalues
+from theories.lattice import filter_modes, laplacian_eigenvalues
 
 _DRIFT = 0.02  # of t and of the couplings (in units of their ranges) in one move
 _ACCEPTANCE, _ADAPTATION = 0.6, 0.05
@@ -85,7 +85,7 @@ def anneal(
         return langevin(path, params, key, couplings, walkers)[0], None
 
     # the last fifth of the moves is made at the end
-    progress = jnp.minimum(1.0, 1.25 * jnp.arange(1, moves + 1) / moves)
+    progress = jnp.minimum(1.0, jnp.linspace(1.25 / moves, 1.25, moves, dtype=end.dtype))
     return jax.lax.scan(step, walkers, (progress, jax.random.split(key, moves)))[0]
 
 
@@ -124,16 +124,13 @@ def langevin(
         root = jnp.sqrt(jnp.exp(log_step) / curvature)
         energy = jax.value_and_grad(lambda x: path.energy(params, t, x, theta))
 
-        def filtered(modes, x):
-            return jnp.fft.ifftn(modes * jnp.fft.fftn(x)).real
-
         def move(key, x):
             noise_key, accept_key, sign_key = jax.random.split(key, 3)
             noise = jax.random.normal(noise_key, x.shape, x.dtype)
             before, gradient = energy(x)
-            proposal = x + filtered(root, noise - 0.5 * filtered(root, gradient))
+            proposal = x + filter_modes(root, noise - 0.5 * filter_modes(root, gradient))
             after, gradient_there = energy(proposal)
-            back = filtered(1 / root, x - proposal) + 0.5 * filtered(root, gradient_there)
+            back = filter_modes(1 / root, x - proposal) + 0.5 * filter_modes(root, gradient_there)
             log_ratio = before - after + 0.5 * (jnp.sum(noise**2) - jnp.sum(back**2))
             accepted = jnp.log(jax.random.uniform(accept_key, (), x.dtype)) < log_ratio
             x = jnp.where(accepted, proposal, x)

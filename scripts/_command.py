@@ -3,9 +3,14 @@
 0 done, 1 a failure, 2 wrong usage, 3 finished but unreliable, 75 interrupted and saved.
 """
 
+import os
 from typing import Any, NoReturn
 
 import click
+
+# The matrices of the exact answers are small: threads of a BLAS only get in each other's way there,
+# badly so beside jax's own on a busy machine. To be set before numpy is loaded.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 UNRELIABLE, INTERRUPTED = 3, 75
 

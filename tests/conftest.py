@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import zlib
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the commands do; before numpy is loaded
+
 import hypothesis
 import jax
 import numpy as np

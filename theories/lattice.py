@@ -43,6 +43,12 @@ def laplacian_eigenvalues(shape: tuple[int, ...]) -> np.ndarray:
     return total
 
 
+def filter_modes(factors: jax.Array, phi: jax.Array) -> jax.Array:
+    """`phi` with its momentum modes multiplied by real `factors` (even in k); the shape of both."""
+    modes = jnp.fft.fftn(phi)
+    return jnp.fft.ifftn(factors.astype(modes.dtype) * modes).real
+
+
 def distance_classes(shape: tuple[int, ...]) -> np.ndarray:
     """Label every displacement by its orbit under the point group; integers, shape `shape`.
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from lattice_flows.base.base import Base
-from theories.lattice import bond_energy, laplacian_eigenvalues
+from theories.lattice import bond_energy, filter_modes, laplacian_eigenvalues
 
 
 @dataclass(frozen=True)
@@ -40,5 +40,5 @@ class Gaussian(Base):
 
     def sample(self, params: Any, key: jax.Array, couplings: Any) -> jax.Array:
         dtype = jnp.result_type(*couplings)
-        noise = jnp.fft.fftn(jax.random.normal(key, self.theory.shape, dtype))
-        return jnp.fft.ifftn(noise / jnp.sqrt(self._precision(couplings, dtype))).real
+        noise = jax.random.normal(key, self.theory.shape, dtype)
+        return filter_modes(1 / jnp.sqrt(self._precision(couplings, dtype)), noise)

@@ -25,9 +25,11 @@ import jax.numpy as jnp
 
 from lattice_flows.base.base import Base, log_site_integral, sample_sites
 
+_BEGIN = 6.0  # what the bonds add to c before a fit
+
 
 class MeanFieldParams(NamedTuple):
-    """Coefficients of the polynomials for c and (through softplus) g; each (features,)."""
+    """Coefficients of the polynomials for c - quadratic and (by softplus) for g; (monomials,)."""
 
     curvature: jax.Array
     coupling: jax.Array
@@ -40,10 +42,9 @@ class MeanField(Base):
     ranges: tuple[tuple[str, tuple[float, float]], ...] = ()
 
     def init(self) -> MeanFieldParams:
-        """Nearly independent sites: c = 0, g small."""
-        count = len(list(self._monomials()))
-        zeros = jnp.zeros(count)
-        return MeanFieldParams(zeros, zeros.at[0].set(-3.0))
+        """The classical wells: g/4 - c/2 = -quadratic/2, at a moderate g."""
+        zeros = jnp.zeros(len(list(self._monomials())))
+        return MeanFieldParams(zeros.at[0].set(_BEGIN), zeros.at[0].set(2 * _BEGIN))
 
     def energy(self, params: MeanFieldParams, phi: jax.Array, couplings: Any) -> jax.Array:
         scale, c, g = self._local(params, couplings, phi.dtype)
@@ -69,12 +70,15 @@ class MeanField(Base):
         """A grid of u and the log of e^{-Vgu²/2} z(gu)^V on it, z the one-site integral.
 
         The grid reaches past the mean-field magnetization, √(g/4 - c/2) where that is real, and
-        resolves the Gaussian's width 1/√(Vg), so that the sum equals the integral to rounding.
+        resolves the Gaussian's width 1/√(Vg), so that the sum equals the integral to rounding. For
+        the same reason nothing depends on where it ends, and no derivative is taken of that.
         """
         volume = self.theory.sites
         wells = jnp.sqrt(jnp.maximum(0.25 * g - 0.5 * c, 0))
-        end = wells + 1.5 + 8 / jnp.sqrt(volume * g)
-        u = end * jnp.linspace(-1, 1, 65 + 32 * ceil(sqrt(volume)), dtype=c.dtype)
+        end = wells + 1 + 8 / jnp.sqrt(volume * g)
+        u = jax.lax.stop_gradient(end) * jnp.linspace(
+            -1, 1, 65 + 48 * ceil(sqrt(volume)), dtype=c.dtype
+        )
         log_z = jax.vmap(log_site_integral, in_axes=(None, 0))(c, g * u)
         return u, volume * (log_z - 0.5 * g * u**2)
 
@@ -90,7 +94,8 @@ class MeanField(Base):
         ]
         one = jnp.ones((), dtype)
         features = jnp.stack([_product(scaled, factors, one) for factors in self._monomials()])
-        c = jnp.sum(params.curvature.astype(dtype) * features)
+        quadratic = jnp.asarray(self.theory.quadratic(couplings), dtype) * scale**2
+        c = quadratic + jnp.sum(params.curvature.astype(dtype) * features)
         g = jax.nn.softplus(jnp.sum(params.coupling.astype(dtype) * features)) + 1e-3
         return scale, c, g
 

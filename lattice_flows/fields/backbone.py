@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from theories import Theory
-from theories.lattice import laplacian_eigenvalues
+from theories.lattice import filter_modes, laplacian_eigenvalues
 
 
 def backbone(
@@ -30,4 +30,4 @@ def backbone(
     modes = stiffness * jnp.asarray(laplacian_eigenvalues(theory.shape), phi.dtype) + b
     # below 0.2 a no mode's precision is let vanish, whatever b
     rate = -0.5 * modes / jnp.maximum(a + t * modes, 0.2 * a)
-    return jnp.fft.ifftn(rate * jnp.fft.fftn(phi)).real, jnp.sum(rate)
+    return filter_modes(rate, phi), jnp.sum(rate)

@@ -7,6 +7,8 @@ the point group, linear in an embedding of (t, θ). It commutes with translation
 and φ → -φ. Added to it is the Gaussian backbone.
 """
 
+from math import sqrt
+
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -27,9 +29,8 @@ def convolutional(theory: Theory, ranges: Ranges, width: int = 32, channels: int
         hidden = jax.nn.swish(hk.Linear(width)(condition(t, couplings, ranges)))
         linear, linear_divergence = backbone(theory, t, phi, couplings, hidden)
         scales = jnp.asarray(np.linspace(0.5, 3.0, channels), phi.dtype)
-        frequencies = hk.get_parameter(
-            "frequencies", (channels,), init=lambda shape, dtype: jnp.linspace(0.5, 3.0, *shape)
-        ).astype(phi.dtype)
+        growth = hk.get_parameter("frequencies", (channels,), init=jnp.zeros)
+        frequencies = scales * jnp.exp(growth.astype(phi.dtype))
 
         def features(phi_y):
             x = phi_y[None]
@@ -41,7 +42,7 @@ def convolutional(theory: Theory, ranges: Ranges, width: int = 32, channels: int
         small = hk.initializers.RandomNormal(0.01)
         count = int(classes.max()) + 1
         kernels = hk.Linear(len(h) * count, w_init=small, name="kernels")(hidden)
-        kernels = kernels.reshape(len(h), count)[:, classes] / np.sqrt(theory.sites)
+        kernels = kernels.reshape(len(h), count)[:, classes] / sqrt(theory.sites)
         axes = tuple(range(1, phi.ndim + 1))
         modes = jnp.sum(jnp.fft.fftn(kernels, axes=axes) * jnp.fft.fftn(h, axes=axes), axis=0)
         origin = (slice(None),) + (0,) * phi.ndim

@@ -36,7 +36,7 @@ def hollow(theory: Theory, ranges: Ranges, width: int = 32, channels: int = 8) -
             1, with_bias=False, w_init=hk.initializers.RandomNormal(0.01), name="last_layer"
         )
         gain_1, shift_1, gain_2, shift_2, gain_3 = jnp.split(
-            hk.Linear(5 * width, name="modulation")(hidden), 5
+            hk.Linear(5 * width, name="modulation")(hidden)[None], 5, axis=1
         )
 
         def positive_half(z):
@@ -63,7 +63,7 @@ def hollow(theory: Theory, ranges: Ranges, width: int = 32, channels: int = 8) -
 def _contexts(theory: Theory, phi: jax.Array, channels: int) -> jax.Array:
     """(V, 2·channels + 1) contexts, none of which depends on the field at its own site."""
     flat = phi.reshape(-1)
-    scales = jnp.asarray(np.linspace(0.5, 3.0, channels), phi.dtype)
+    scales = jnp.asarray(np.linspace(0.5, 3.0, channels), phi.dtype)[None]
     features = jnp.concatenate(
         [jnp.tile(flat[:, None], (1, channels)), scales * jnp.tanh(flat[:, None] / scales)], axis=1
     )

@@ -10,8 +10,8 @@ vanishes. The loss is the mean of E² over evaluation points of two kinds:
 - the flow's *own* trajectories: base draws carried to the group's t by the present flow.
 
 C_t is a statement about p_t, so it always comes from the walkers: by Stein's identity
-⟨⟨∇f, V⟩ - ∇·V⟩ = 0 under p_t, and minus the group's mean of the other three terms estimates C_t with
-a variance that vanishes as the flow gets right. With C_t taken from own trajectories the loss has a
+⟨⟨∇f, V⟩ - ∇·V⟩ = 0 under p_t, so minus the group's mean of the other three terms estimates C_t,
+with a variance that vanishes as the flow gets right. With C_t from own trajectories the loss has a
 spurious minimum, a flow that stays near the base. A group of n walkers estimates its own C_t; the
 factor n/(n-1) keeps the expected loss that of the true variance.
 """
@@ -98,7 +98,7 @@ class Deformation:
     def _own_points(
         self, params: Params, key: jax.Array, walkers: Walkers, opened: jax.Array
     ) -> jax.Array:
-        """(G, OWN_A_GROUP, *shape): base draws carried to each group's time by the midpoint rule."""
+        """(G, OWN_A_GROUP, *shape) base draws, carried to each group's time (midpoint rule)."""
         flow, couplings = self.setting.flow, self.setting.couplings
 
         def carry(key, t, place):
