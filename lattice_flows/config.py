@@ -54,7 +54,7 @@ class Config:
     base: str = _option(
         "mean-field", "Base density.", choices=("mean-field", "ultralocal", "gaussian")
     )
-    steps: int = _option(1200, "Training steps.", low=1)
+    steps: int = _option(1000, "Training steps.", low=1)
     batch: int = _option(1024, "Configurations a step.", low=32)
     learning_rate: float = _option(3e-3, "Adam's initial learning rate.", above=0)
     curriculum: float = _option(
@@ -64,7 +64,7 @@ class Config:
         "both", "Where the residual is evaluated.", choices=("both", "own", "walkers")
     )
     width: int = _option(32, "Width of the field's network.", low=1)
-    ode_steps: int = _option(8, "Fixed solver steps from base to target.", low=1)
+    ode_steps: int = _option(16, "Fixed solver steps from base to target.", low=1)
     seed: int = _option(0, "Seed of every random number.", low=0, high=2**32 - 1)
     x64: bool = _option(False, "Train in double precision.")
 
