@@ -13,7 +13,7 @@ def build(config: Config) -> tuple[Flow, Couplings]:
     fixed = {
         k: 0.5 * (v[0] + v[1]) if isinstance(v, tuple) else v for k, v in config.couplings.items()
     }
-    base = make_base(config.base, theory, ranges)
+    base = make_base(config.base, theory, ranges, config.base_curvature)
     field = FIELDS[config.field](theory, ranges, config.width)
     couplings = Couplings(theory.from_values(**fixed), ranges)
     return Flow(base, field, config.ode_steps), couplings

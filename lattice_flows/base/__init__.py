@@ -1,5 +1,7 @@
 """Base densities, by name."""
 
+from collections.abc import Mapping
+
 from lattice_flows.base.base import Base as Base
 from lattice_flows.base.gaussian import Gaussian as Gaussian
 from lattice_flows.base.mean_field import MeanField as MeanField
@@ -8,11 +10,11 @@ from lattice_flows.base.ultralocal import Ultralocal as Ultralocal
 from theories import Theory
 from theories.errors import LatticeFlowsError
 
-BASES = ("mean-field", "ultralocal", "gaussian")
+Ranges = Mapping[str, tuple[float, float]]
 
 
-def make_base(name: str, theory: Theory, ranges) -> Base:
-    """The base `name` for `theory`, with the couplings it may depend on.
+def make_base(name: str, theory: Theory, ranges: Ranges, curvature: float = 0.0) -> Base:
+    """The base `name` for `theory`; `ranges` are the couplings that its parameters depend on.
 
     Raises LatticeFlowsError for a base that needs a quartic term where the theory has none.
     """
@@ -20,4 +22,6 @@ def make_base(name: str, theory: Theory, ranges) -> Base:
         return Gaussian(theory)
     if theory.quartic(theory.from_values()) == 0:
         raise LatticeFlowsError(f"{theory.name} has no quartic term: use --base gaussian")
-    return MeanField(theory, tuple(ranges.items())) if name == "mean-field" else Ultralocal(theory)
+    if name == "ultralocal":
+        return Ultralocal(theory, curvature)
+    return MeanField(theory, tuple(ranges.items()))
