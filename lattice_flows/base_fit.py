@@ -26,29 +26,24 @@ def fit_base(base: Base, couplings: Couplings, key: jax.Array) -> Any:
     if not jax.tree.leaves(begin):
         return begin
     path = LinearPath(base)
+    start_key, anneal_key = jax.random.split(key)
+    walkers = annealed.start(path, begin, start_key, couplings, _GROUPS, _WALKERS // _GROUPS)
+    end = jnp.ones_like(walkers.t)
+    walkers = annealed.anneal(path, begin, anneal_key, couplings, walkers, end, _MOVES)
 
-    @jax.jit
-    def fit(params: Any, key: jax.Array) -> Any:
-        start_key, anneal_key = jax.random.split(key)
-        walkers = annealed.start(path, params, start_key, couplings, _GROUPS, _WALKERS // _GROUPS)
-        end = jnp.ones_like(walkers.t)
-        walkers = annealed.anneal(path, params, anneal_key, couplings, walkers, end, _MOVES)
+    def loss(params: Any) -> jax.Array:
+        def group(phi, place):
+            theta = couplings.at(place)
+            energy = jnp.mean(jax.vmap(lambda x: base.energy(params, x, theta))(phi))
+            return energy + base.log_normalisation(params, theta)
 
-        def loss(params: Any) -> jax.Array:
-            def group(phi, place):
-                theta = couplings.at(place)
-                energy = jnp.mean(jax.vmap(lambda x: base.energy(params, x, theta))(phi))
-                return energy + base.log_normalisation(params, theta)
+        return jnp.mean(jax.vmap(group)(walkers.phi, walkers.place))
 
-            return jnp.mean(jax.vmap(group)(walkers.phi, walkers.place))
+    adam = optax.adam(optax.cosine_decay_schedule(_RATE, _STEPS))
 
-        adam = optax.adam(optax.cosine_decay_schedule(_RATE, _STEPS))
+    def step(carry, _):
+        params, state = carry
+        updates, state = adam.update(jax.grad(loss)(params), state)
+        return (optax.apply_updates(params, updates), state), None
 
-        def step(carry, _):
-            params, state = carry
-            updates, state = adam.update(jax.grad(loss)(params), state)
-            return (optax.apply_updates(params, updates), state), None
-
-        return jax.lax.scan(step, (params, adam.init(params)), None, length=_STEPS)[0][0]
-
-    return fit(begin, key)
+    return jax.lax.scan(step, (begin, adam.init(begin)), None, length=_STEPS)[0][0]

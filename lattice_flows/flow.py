@@ -100,7 +100,7 @@ class Flow:
         keys = jax.random.split(key, n)
         start = jax.vmap(lambda k: self.base.sample(params.base, k, couplings))(keys)
         path, change = self.transport(params, start, couplings, save_at=times)
-        return path, self._base_log_prob(params, start, couplings) + change
+        return path, self._base_log_prob(params, start, couplings)[None] + change
 
     def _base_log_prob(self, params: Params, phi: jax.Array, couplings: Any) -> jax.Array:
         return jax.vmap(lambda x: self.base.log_prob(params.base, x, couplings))(phi)

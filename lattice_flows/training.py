@@ -19,7 +19,7 @@ from lattice_flows.config import Config
 from lattice_flows.flow import Params
 from lattice_flows.interrupt import Interrupted
 from lattice_flows.model import build
-from lattice_flows.objectives import OBJECTIVES, Objective, Setting
+from lattice_flows.objectives import OBJECTIVES, Setting
 from lattice_flows.run import Run
 from theories.errors import LatticeFlowsError
 
@@ -32,6 +32,7 @@ _WARM_UP, _CLIP = 50, 10.0
 class State(NamedTuple):
     """All that a training goes on from."""
 
+    key: jax.Array  # never used itself: every step folds its number in
     params: Params
     optimiser: Any
     objective: Any
@@ -46,26 +47,28 @@ class Trainer:
         self.config = config
         self.flow, self.couplings = build(config)
         setting = Setting(self.flow, self.couplings, config.batch, config.points)
-        self.objective: Objective = OBJECTIVES[config.objective](setting)
+        self.objective = OBJECTIVES[config.objective](setting)
         self.dtype = jnp.float64 if config.x64 else jnp.float32
-        self.key = jax.random.key(config.seed)
         warm_up = min(_WARM_UP, max(1, config.steps // 4))
         schedule = optax.warmup_cosine_decay_schedule(
             0.0, config.learning_rate, warm_up, max(config.steps, warm_up + 1)
         )
         self.optimiser = optax.chain(optax.clip_by_global_norm(_CLIP), optax.adam(schedule))
+        self.init = jax.jit(self._init)
         self.advance = jax.jit(self._advance, static_argnames="steps")
 
-    def init(self) -> State:
+    def _init(self, key: jax.Array) -> State:
         """The state before the first step: the base fitted, the objective's walkers annealed."""
-        field_key, base_key, objective_key = jax.random.split(jax.random.fold_in(self.key, 0), 3)
+        key, *keys = jax.random.split(key, 4)
+        field_key, base_key, objective_key = keys
         field = jax.tree.map(lambda x: x.astype(self.dtype), self.flow.field.init(field_key))
         base = fit_base(self.flow.base, self.couplings, base_key)
         params = Params(base, field)
         return State(
+            key,
             params,
             self.optimiser.init(field),
-            jax.jit(self.objective.init)(params, objective_key),
+            self.objective.init(params, objective_key),
             jnp.zeros((), jnp.int32),
             jnp.zeros((), jnp.int32),
         )
@@ -76,7 +79,7 @@ class Trainer:
         return state, jax.tree.map(jnp.mean, metrics)
 
     def _step(self, state: State) -> tuple[State, dict[str, jax.Array]]:
-        key = jax.random.fold_in(jax.random.fold_in(self.key, 1), state.step)
+        key = jax.random.fold_in(state.key, state.step)
 
         def loss(field: Any):
             params = Params(state.params.base, field)
@@ -89,6 +92,7 @@ class Trainer:
         updates, optimiser = self.optimiser.update(gradient, state.optimiser, state.params.field)
         field = optax.apply_updates(state.params.field, updates)
         taken = State(
+            state.key,
             Params(state.params.base, field),
             optimiser,
             objective,
@@ -120,11 +124,11 @@ def train(
     Raises Interrupted once the state is saved, where `interrupted` says so, and LatticeFlowsError
     if the training diverges.
     """
-    trainer = Trainer(run.config)
+    trainer, key = Trainer(run.config), jax.random.key(run.config.seed)
     if resume and run.has_checkpoint:
-        state = State(**run.load(jax.eval_shape(trainer.init)._asdict()))
+        state = State(**run.load(jax.eval_shape(trainer.init, key)._asdict()))
     else:
-        state = trainer.init()
+        state = trainer.init(key)
     step, total = int(state.step), run.config.steps
     run.cut_history(step)
     while step < total:

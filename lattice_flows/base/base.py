@@ -46,9 +46,9 @@ class Base(ABC):
 
 
 # One-site densities e^{-x⁴ - c x² + h x}, in units of λ^{-1/4}. They vary over ≥ 0.1 and have
-# vanished at ±8 for any source and curvature that a base is given, so that the trapezoid rule on
+# vanished at ±5 for any source and curvature that a base is given, so that the trapezoid rule on
 # this grid is exact to rounding: its error falls like e^{-2π²(width/spacing)²}.
-_GRID_END, _GRID_POINTS = 8.0, 257
+_GRID_END, _GRID_POINTS = 5.0, 129
 
 
 def site_grid(dtype: Any) -> tuple[jax.Array, float]:

@@ -77,7 +77,7 @@ class MeanField(Base):
         wells = jnp.sqrt(jnp.maximum(0.25 * g - 0.5 * c, 0))
         end = wells + 1 + 8 / jnp.sqrt(volume * g)
         u = jax.lax.stop_gradient(end) * jnp.linspace(
-            -1, 1, 65 + 48 * ceil(sqrt(volume)), dtype=c.dtype
+            -1, 1, 33 + 32 * ceil(sqrt(volume)), dtype=c.dtype
         )
         log_z = jax.vmap(log_site_integral, in_axes=(None, 0))(c, g * u)
         return u, volume * (log_z - 0.5 * g * u**2)
