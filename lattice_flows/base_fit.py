@@ -1,8 +1,10 @@
 """Fitting a base to the theory, from the action alone.
 
-Walkers are annealed from the base as it begins to the target, at couplings all over the ranges;
-then the base's parameters maximise their likelihood, i.e. minimise KL(p‖q₀). For an exponential
-family this matches the moments of its statistics, and covers what the walkers have found.
+Walkers are annealed from independent sites (the base as it begins) to the target, at couplings all
+over the ranges, and carry Jarzynski weights e^{-W}, W = ∫ ∂_t f dt along the way: domains frozen in
+by a fast annealing count for as little as they should, and those that belong there are kept. Then
+the base's parameters maximise the weighted likelihood, i.e. minimise KL(p‖q₀), which for an
+exponential family matches the moments of its statistics.
 """
 
 from typing import Any
@@ -14,7 +16,7 @@ import optax
 from lattice_flows import walkers as annealed
 from lattice_flows.base import Base
 from lattice_flows.interpolation import LinearPath
-from lattice_flows.walkers import Couplings
+from lattice_flows.walkers import Couplings, Walkers
 
 _WALKERS, _GROUPS = 1024, 16
 _MOVES, _STEPS, _RATE = 600, 150, 0.1
@@ -28,16 +30,16 @@ def fit_base(base: Base, couplings: Couplings, key: jax.Array) -> Any:
     path = LinearPath(base)
     start_key, anneal_key = jax.random.split(key)
     walkers = annealed.start(path, begin, start_key, couplings, _GROUPS, _WALKERS // _GROUPS)
-    end = jnp.ones_like(walkers.t)
-    walkers = annealed.anneal(path, begin, anneal_key, couplings, walkers, end, _MOVES)
+    walkers, work = _anneal(path, begin, anneal_key, couplings, walkers)
+    weights = jax.nn.softmax(-work, axis=1)
 
     def loss(params: Any) -> jax.Array:
-        def group(phi, place):
+        def group(phi, place, weights):
             theta = couplings.at(place)
-            energy = jnp.mean(jax.vmap(lambda x: base.energy(params, x, theta))(phi))
-            return energy + base.log_normalisation(params, theta)
+            energies = jax.vmap(lambda x: base.energy(params, x, theta))(phi)
+            return jnp.sum(weights * energies) + base.log_normalisation(params, theta)
 
-        return jnp.mean(jax.vmap(group)(walkers.phi, walkers.place))
+        return jnp.mean(jax.vmap(group)(walkers.phi, walkers.place, weights))
 
     adam = optax.adam(optax.cosine_decay_schedule(_RATE, _STEPS))
 
@@ -47,3 +49,22 @@ def fit_base(base: Base, couplings: Couplings, key: jax.Array) -> Any:
         return (optax.apply_updates(params, updates), state), None
 
     return jax.lax.scan(step, (begin, adam.init(begin)), None, length=_STEPS)[0][0]
+
+
+def _anneal(
+    path: LinearPath, params: Any, key: jax.Array, couplings: Couplings, walkers: Walkers
+) -> tuple[Walkers, jax.Array]:
+    """Walkers at t = 1 and the work done on each, (G, n)."""
+
+    def rates(phi, t, place):
+        theta = couplings.at(place)
+        return jax.vmap(lambda x: path.rate(params, t, x, theta))(phi)
+
+    def step(carry, key):
+        walkers, work = carry
+        work = work + jax.vmap(rates)(walkers.phi, walkers.t, walkers.place) / _MOVES
+        walkers = walkers._replace(t=walkers.t + 1 / _MOVES)
+        return (annealed.langevin(path, params, key, couplings, walkers)[0], work), None
+
+    work = jnp.zeros(walkers.phi.shape[:2], walkers.phi.dtype)
+    return jax.lax.scan(step, (walkers, work), jax.random.split(key, _MOVES))[0]

@@ -25,11 +25,9 @@ import jax.numpy as jnp
 
 from lattice_flows.base.base import Base, log_site_integral, sample_sites
 
-_BEGIN = 6.0  # what the bonds add to c before a fit
-
 
 class MeanFieldParams(NamedTuple):
-    """Coefficients of the polynomials for c - quadratic and (by softplus) for g; (monomials,)."""
+    """Coefficients of the polynomials for c and (through softplus) for g; (monomials,) each."""
 
     curvature: jax.Array
     coupling: jax.Array
@@ -42,9 +40,9 @@ class MeanField(Base):
     ranges: tuple[tuple[str, tuple[float, float]], ...] = ()
 
     def init(self) -> MeanFieldParams:
-        """The classical wells: g/4 - c/2 = -quadratic/2, at a moderate g."""
+        """Nearly independent sites: c = 0, g small."""
         zeros = jnp.zeros(len(list(self._monomials())))
-        return MeanFieldParams(zeros.at[0].set(_BEGIN), zeros.at[0].set(2 * _BEGIN))
+        return MeanFieldParams(zeros, zeros.at[0].set(-3.0))
 
     def energy(self, params: MeanFieldParams, phi: jax.Array, couplings: Any) -> jax.Array:
         scale, c, g = self._local(params, couplings, phi.dtype)
@@ -94,8 +92,7 @@ class MeanField(Base):
         ]
         one = jnp.ones((), dtype)
         features = jnp.stack([_product(scaled, factors, one) for factors in self._monomials()])
-        quadratic = jnp.asarray(self.theory.quadratic(couplings), dtype) * scale**2
-        c = quadratic + jnp.sum(params.curvature.astype(dtype) * features)
+        c = jnp.sum(params.curvature.astype(dtype) * features)
         g = jax.nn.softplus(jnp.sum(params.coupling.astype(dtype) * features)) + 1e-3
         return scale, c, g
 

@@ -1,0 +1,101 @@
+"""Killed at any moment, a training that is resumed ends in the bytes of one that was not."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+KILLS = 20
+TRAIN = "--theory phi4 --sites 4 --m 0.25:1 --steps 600 --batch 32 --width 4 --ode-steps 4".split()
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A shared cache of compiled programs, so that a restart costs little more than imports."""
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("cache")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    return {**os.environ, **cache}
+
+
+def start(run: Path, environment: dict[str, str]) -> subprocess.Popen:
+    command = [sys.executable, "-m", "lattice_flows.scripts.cli", "train", str(run), *TRAIN]
+    return subprocess.Popen(
+        [*command, "--resume"], env=environment, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(run: Path, environment: dict[str, str]) -> None:
+    process = start(run, environment)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+
+
+def content(run: Path) -> tuple[bytes, bytes]:
+    return (run / "checkpoint.npz").read_bytes(), (run / "history.jsonl").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def reference(
+    tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]
+) -> tuple[tuple[bytes, bytes], float]:
+    """What an uninterrupted training leaves, and how long one takes."""
+    folder = tmp_path_factory.mktemp("reference")
+    finish(folder / "cold", environment)
+    begin = time.monotonic()
+    finish(folder / "warm", environment)
+    duration = time.monotonic() - begin
+    assert content(folder / "cold") == content(folder / "warm")
+    return content(folder / "warm"), duration
+
+
+def test_kill_at_random_moments(
+    tmp_path: Path,
+    environment: dict[str, str],
+    reference: tuple[tuple[bytes, bytes], float],
+    rng: np.random.Generator,
+) -> None:
+    expected, duration = reference
+    killed, finished, run = 0, 0, tmp_path / "0"
+    while killed < KILLS:
+        process = start(run, environment)
+        try:
+            process.communicate(timeout=duration * rng.uniform(0.02, 1.0))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            killed += 1
+        else:
+            assert process.returncode == 0
+            assert content(run) == expected
+            finished += 1
+            run = tmp_path / str(finished)
+    finish(run, environment)
+    assert content(run) == expected
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_says_how_to_go_on(
+    tmp_path: Path,
+    environment: dict[str, str],
+    reference: tuple[tuple[bytes, bytes], float],
+    number: signal.Signals,
+) -> None:
+    run = tmp_path / "run"
+    process = start(run, environment)
+    while not (run / "history.jsonl").exists() or not (run / "history.jsonl").read_bytes():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 75
+    assert "--resume" in errors.splitlines()[-1]
+    assert "Traceback" not in errors
+    finish(run, environment)
+    assert content(run) == reference[0]
