@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 KILLS = 20
-TRAIN = "--theory phi4 --sites 4 --m 0.25:1 --steps 600 --batch 32 --width 4 --ode-steps 4".split()
+TRAIN = "--theory phi4 --sites 4 --m 0.25:1 --steps 600 --batch 32 --width 4 --ode-steps 4"
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def start(run: Path, environment: dict[str, str]) -> subprocess.Popen:
-    command = [sys.executable, "-m", "lattice_flows.scripts.cli", "train", str(run), *TRAIN]
+    command = [sys.executable, "-m", "lattice_flows.scripts.cli", "train", str(run), *TRAIN.split()]
     return subprocess.Popen(
         [*command, "--resume"], env=environment, stderr=subprocess.PIPE, text=True
     )

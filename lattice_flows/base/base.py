@@ -28,6 +28,10 @@ class Base(ABC):
         """Parameters to begin with; `()` for a base without any."""
         return ()
 
+    def guesses(self, couplings: Any) -> list[Any]:
+        """Where a fit may begin; `couplings` are typical ones."""
+        return [self.init()]
+
     @abstractmethod
     def energy(self, params: Any, phi: jax.Array, couplings: Any) -> jax.Array:
         """-log q₀ of one configuration up to a term that does not depend on it; a scalar."""

@@ -44,6 +44,19 @@ class MeanField(Base):
         zeros = jnp.zeros(len(list(self._monomials())))
         return MeanFieldParams(zeros, zeros.at[0].set(-3.0))
 
+    def guesses(self, couplings: Any) -> list[MeanFieldParams]:
+        """Independent sites, and the classical wells, g/4 - c/2 = -quadratic/2, at several g."""
+        begin = self.init()
+        quartic = jnp.asarray(self.theory.quartic(couplings))
+        local = jnp.asarray(self.theory.quadratic(couplings)) / jnp.sqrt(quartic)
+        wells = [
+            MeanFieldParams(
+                begin.curvature.at[0].set(local + bonds), begin.coupling.at[0].set(2 * bonds)
+            )
+            for bonds in (1.5, 3.0, 6.0)
+        ]
+        return [begin, *wells]
+
     def energy(self, params: MeanFieldParams, phi: jax.Array, couplings: Any) -> jax.Array:
         scale, c, g = self._local(params, couplings, phi.dtype)
         x = phi / scale
