@@ -15,6 +15,8 @@ import pytest
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Small problems: compiling is what takes time. Processes that tests start compile as usual.
+jax.config.update("jax_disable_most_optimizations", True)
 
 # LATTICE_FLOWS_TEST_EXAMPLES asks for a more (or less) thorough search than the default.
 hypothesis.settings.register_profile(

@@ -6,6 +6,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from lattice_flows.fields import Field
 
 
 def double(tree: Any) -> Any:
@@ -13,14 +16,15 @@ def double(tree: Any) -> Any:
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), tree)
 
 
-def scrambled(params: Any, key: jax.Array, size: float) -> Any:
-    """The parameters of a field in float64, moved by noise of `size`/√(fan-in).
+def random_params(field: Field, size: float, seed: int = 0) -> Any:
+    """Parameters of a field in float64, all of them noise of `size`/√(fan-in).
 
-    Fields begin with a small last layer: a test on those would pass with half of the field missing.
+    A field begins with a small last layer: a test of that would pass with half of it missing.
     """
-    leaves, structure = jax.tree.flatten(double(params))
-    moved = [
-        leaf + size * jax.random.normal(k, leaf.shape) / max(leaf.shape[0], 1) ** 0.5
-        for k, leaf in zip(jax.random.split(key, len(leaves)), leaves, strict=True)
-    ]
-    return jax.tree.unflatten(structure, moved)
+    rng = np.random.default_rng(seed)
+
+    def draw(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        fan_in = leaf.shape[0] if len(leaf.shape) > 1 else 1
+        return jnp.asarray(rng.normal(0, size / np.sqrt(fan_in), leaf.shape))
+
+    return jax.tree.map(draw, jax.eval_shape(field.init, jax.random.key(0)))
