@@ -65,18 +65,40 @@ EXACT = Params((), jnp.ones(()))
 # deformation
 
 
-@pytest.mark.parametrize("points", ["walkers", "own", "both"])
-def test_the_residual_vanishes_for_the_exact_field(points):
-    setting = gaussian_setting((2, 3), points)
-    objective = OBJECTIVES["deformation"](setting)
-    state = jax.jit(objective.init)(EXACT, jax.random.key(1))
+def groups_of_walkers(shape, groups=4, ranges=0):
+    """Configurations at various times; that they are not draws of p_t does not matter."""
+    rng = np.random.default_rng(2)
+    return Walkers(
+        jnp.asarray(rng.normal(size=(groups, 12, *shape))),
+        jnp.linspace(0, 1, groups),
+        jnp.asarray(rng.uniform(size=(groups, ranges))),
+        jnp.full(groups, -1.0),
+    )
+
+
+def test_the_residual_vanishes_for_the_exact_field():
+    """At each point of space and time, be it typical or not; with the right C_t, too."""
+    objective = OBJECTIVES["deformation"](gaussian_setting((2, 3)))
+    state = groups_of_walkers((2, 3))
     run = jax.jit(jax.value_and_grad(objective.loss, has_aux=True))
-    (loss, (state, metrics)), slope = run(EXACT, state, jax.random.key(2), OPEN)
+    (loss, (moved, metrics)), slope = run(EXACT, state, jax.random.key(2), OPEN)
     assert 0 <= loss < 1e-20 and abs(slope.field) < 1e-10
-    assert metrics["residual"] < 1e-20
+    assert metrics["residual"] < 1e-20 and metrics["residual_own"] < 1e-20
     wrong = EXACT._replace(field=jnp.asarray(0.9))
-    (loss, _), slope = run(wrong, state, jax.random.key(3), OPEN)
+    (loss, (_, metrics)), slope = run(wrong, moved, jax.random.key(3), OPEN)
     assert loss > 1e-3 and slope.field < -1e-2
+    assert metrics["residual"] > 1e-3 and metrics["residual_own"] > 1e-3
+    # 12 walkers and 4 own points a group
+    mixed = 0.75 * metrics["residual"] + 0.25 * metrics["residual_own"]
+    assert loss == pytest.approx(float(mixed), rel=1e-12)
+
+
+@pytest.mark.parametrize(("points", "metric"), [("walkers", "residual"), ("own", "residual_own")])
+def test_the_points_that_are_asked_for_make_the_loss(points, metric):
+    objective = OBJECTIVES["deformation"](gaussian_setting((3,), points))
+    wrong, state = EXACT._replace(field=jnp.asarray(0.9)), groups_of_walkers((3,))
+    loss, (_, metrics) = jax.jit(objective.loss)(wrong, state, jax.random.key(3), OPEN)
+    assert loss == metrics[metric] > 1e-3
 
 
 def test_the_loss_on_walkers_is_the_variance_of_the_residual(monkeypatch):
@@ -114,41 +136,40 @@ def phi4_setting(points, ranges, batch=64) -> tuple[Setting, Params]:
     return Setting(flow, given, batch, points), Params((), random_params(field, 0.7, seed=3))
 
 
-def slope_and_difference(loss, params, seed):
-    """A directional derivative of a loss by its gradient, and by central differences."""
+def check_gradient(loss, field, seed):
+    """A directional derivative of a loss by its gradient and by central differences.
+
+    Returns the loss and its metrics."""
+    compiled = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    (value, aux), gradient = compiled(field)
     rng = np.random.default_rng(seed)
-    direction = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape)), params.field)
-    slope = sum(
-        float(jnp.vdot(a, b))
-        for a, b in zip(
-            *map(jax.tree.leaves, (jax.jit(jax.grad(loss))(params.field), direction)), strict=True
-        )
-    )
-    h, compiled = 1e-5, jax.jit(loss)
-    ends = [
-        float(compiled(jax.tree.map(lambda x, d: x + s * h * d, params.field, direction)))  # noqa: B023
-        for s in (1, -1)
-    ]
-    return slope, (ends[0] - ends[1]) / (2 * h)
+    direction = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape)), field)
+    products = jax.tree.map(lambda a, b: float(np.sum(a * b)), gradient, direction)
+    slope, h = sum(jax.tree.leaves(products)), 1e-5
+
+    def at(step):
+        return float(compiled(jax.tree.map(lambda x, d: x + step * d, field, direction))[0][0])
+
+    assert abs(slope) > 0.1
+    assert slope == pytest.approx((at(h) - at(-h)) / (2 * h), rel=1e-6)
+    return value, aux[1]
 
 
 def test_the_gradient_of_the_deformation_loss(monkeypatch, seed):
-    """By differences, on walkers and on own points; those are frozen, as the gradient takes them."""
+    """By differences; the flow's own points are frozen, which is how the gradient takes them."""
     setting, params = phi4_setting("both", {"m": (0.25, 1.0)})
     objective = OBJECTIVES["deformation"](setting)
-    state = jax.jit(objective.init)(params, jax.random.key(1))
-    own = jax.jit(objective._own_points)(params, jax.random.key(2), state, OPEN)
+    state = groups_of_walkers((3,), ranges=1)
+    own = state.phi[:, :4] + 0.1
     monkeypatch.setattr(type(objective), "_own_points", lambda *args: own)
 
     def loss(field):
-        return objective.loss(params._replace(field=field), state, jax.random.key(2), OPEN)[0]
+        return objective.loss(params._replace(field=field), state, jax.random.key(2), OPEN)
 
-    slope, difference = slope_and_difference(loss, params, seed)
-    assert abs(slope) > 0.1
-    assert slope == pytest.approx(difference, rel=1e-6)
+    check_gradient(loss, params.field, seed)
 
 
-def test_own_points_carry_no_gradient_and_lie_on_the_flow():
+def test_own_points_lie_on_the_flow():
     """The midpoint rule's own points against the flow's solver, started from the same draws."""
     setting = gaussian_setting((4,), "own")
     objective = OBJECTIVES["deformation"](setting)
@@ -162,14 +183,8 @@ def test_own_points_carry_no_gradient_and_lie_on_the_flow():
         exact = start
         if i:
             exact = flow.transport(EXACT, start, None, end=float(times[i]))[0]
-        np.testing.assert_allclose(points[i], exact, rtol=0, atol=0.02)
+        np.testing.assert_allclose(points[i], exact, rtol=0, atol=0.04)
         assert i == 0 or np.abs(points[i] - start).max() > 0.1
-
-    def loss(field):
-        run = objective.loss(Params((), field), state, jax.random.key(1), OPEN)
-        return jnp.sum(run[1][0].phi)
-
-    assert jax.grad(loss)(jnp.ones(())) == 0  # nor do the walkers know of the field
 
 
 def test_walkers_are_annealed_to_all_times():
@@ -192,14 +207,20 @@ def test_reverse_kl_of_the_exact_flow_is_the_free_energy():
     assert metrics["spread"] < 1e-6 and state == ()
 
 
-def test_reverse_kl_is_the_mean_of_log_q_and_the_even_action():
-    """Its own draws, done again by hand; and never below -log Z (here by far more than 5 errors)."""
+def test_reverse_kl_is_the_mean_of_log_q_and_the_even_action(seed):
+    """The same draws done again by hand, -log Z as the lower bound, and its gradient."""
     setting, params = phi4_setting("both", {}, batch=256)
     flow, key = setting.flow, jax.random.key(4)
-    loss, (_, metrics) = jax.jit(OBJECTIVES["reverse-kl"](setting).loss)(params, (), key, OPEN)
+    objective = OBJECTIVES["reverse-kl"](setting)
+
+    def of_field(field):
+        return objective.loss(params._replace(field=field), (), key, OPEN)
+
+    loss, metrics = check_gradient(of_field, params.field, seed)
     _, draw_key = jax.random.split(key)
     couplings = double(setting.couplings.fixed)
-    phi, log_q = flow.sample(params, jax.random.split(draw_key, 1)[0], couplings, 256)
+    sample = jax.jit(flow.sample, static_argnums=3)
+    phi, log_q = sample(params, jax.random.split(draw_key, 1)[0], couplings, 256)
     plus, minus = (
         np.asarray(jax.vmap(lambda x, s=s: flow.base.theory.action(s * x, couplings))(phi))
         for s in (1.0, -1.0)
@@ -211,13 +232,24 @@ def test_reverse_kl_is_the_mean_of_log_q_and_the_even_action():
     assert loss > bound + 5 * np.std(terms) / np.sqrt(256)
 
 
-def test_the_gradient_of_reverse_kl(seed):
-    setting, params = phi4_setting("both", {"m": (0.25, 1.0)})
-    objective = OBJECTIVES["reverse-kl"](setting)
+def test_reverse_kl_is_averaged_over_the_ranges():
+    """With a field that does nothing it is linear in m: the mean over m in (m₁, m₂), partly open.
 
-    def loss(field):
-        return objective.loss(params._replace(field=field), (), jax.random.key(2), OPEN)[0]
-
-    slope, difference = slope_and_difference(loss, params, seed)
-    assert abs(slope) > 0.1
-    assert slope == pytest.approx(difference, rel=1e-6)
+    Its own draws are those of the base, 16 for each of 256 values of m: within 4.5 errors.
+    """
+    theory = Phi4((3,))
+    nothing = Field(lambda key: jnp.zeros(()), lambda p, t, x, c: (p * x, p))
+    setting = Setting(
+        Flow(Ultralocal(theory, 0.5), nothing, 1),
+        Couplings(theory.from_values(alpha=0.0), {"m": (0.2, 1.0)}),
+        4096,
+        "both",
+    )
+    loss = jax.jit(OBJECTIVES["reverse-kl"](setting).loss)
+    params, key = Params((), jnp.zeros(())), jax.random.key(1)
+    wide, narrow = (float(loss(params, (), key, jnp.asarray(x))[0]) for x in (1.0, 0.5))
+    x = np.linspace(-8, 8, 2001)
+    density = np.exp(-(x**4) / 16 - x**2 / 8)
+    phi2 = np.sum(density * x**2) / density.sum()
+    # the mean of m is 0.6, and 0.4 where half of the range is open
+    assert narrow - wide == pytest.approx(3 * 0.2 * phi2, rel=4.5 * 0.6 / np.sqrt(256))

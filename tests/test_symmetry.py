@@ -82,7 +82,8 @@ def test_a_draw_is_kept_as_often_as_it_should_be(theory, values, seed, rng):
         assert set(map(bytes, np.unique(np.abs(kept), axis=0))) == {bytes(np.abs(phi))}
         plus, minus = (float(theory.action(sign * phi, couplings)) for sign in (1, -1))
         expected = np.exp(-plus) / (np.exp(-plus) + np.exp(-minus))
-        found = np.mean(np.all(np.reshape(kept == phi[None], (n, -1)), axis=1))
+        same = np.asarray(kept) == np.asarray(phi)[None]
+        found = same.reshape(n, -1).all(axis=1).mean()
         assert abs(found - expected) < 4.5 * np.sqrt(expected * (1 - expected) / n)
         log_keep = log_keep_probability(theory, phi, couplings)
         assert np.exp(log_keep) == pytest.approx(expected, rel=1e-12)

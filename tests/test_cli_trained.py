@@ -1,0 +1,293 @@
+"""Commands on a run that has a flow: what they print and write, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray
+from click.testing import CliRunner
+from helpers import random_params
+
+from lattice_flows import checkpoint
+from lattice_flows.config import Config
+from lattice_flows.flow import Params
+from lattice_flows.model import build
+from lattice_flows.run import Run
+from lattice_flows.scripts.cli import main
+from observables import LONG_NAMES
+from theories import TransferMatrix
+
+COMMANDS = ("evaluate", "sample", "scan")
+
+
+def call(*args: object):
+    return CliRunner().invoke(main, [str(arg) for arg in args])
+
+
+def refused(*args: object, code: int = 1) -> str:
+    """The one line that a refused command leaves on stderr."""
+    result = call(*args)
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    assert re.fullmatch(r"Error: [^\n]+\n", result.stderr), result.stderr
+    return result.stderr
+
+
+def make(path: Path, size: float, **settings) -> Run:
+    """A run in float32 with the checkpoint of a small flow that is fit for a single well.
+
+    No training: base and backbone do the most of it, the rest of the field is noise of `size`.
+    """
+    settings = {"field": "convolutional", "base": "ultralocal", "base_curvature": 1.0} | settings
+    run = Run.create(path, Config(theory="phi4", width=4, ode_steps=6, **settings))
+    flow, _ = build(run.config)
+    field = random_params(flow.field, size, seed=1)
+    params = Params(
+        flow.base.init(), field | {"backbone": {**field["backbone"], "b": jnp.zeros(2)}}
+    )
+    single = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params)
+    checkpoint.save(run.path / "checkpoint.npz", {"params": single})
+    run.finish()
+    return run
+
+
+SINGLE_WELL = {"lam": 1.0, "alpha": 0.1}
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory) -> Run:
+    couplings = {"m": (-1.2, -0.8), **SINGLE_WELL}
+    return make(tmp_path_factory.mktemp("chain") / "run", 0.05, shape=(4,), couplings=couplings)
+
+
+@pytest.fixture(scope="module")
+def torus(tmp_path_factory) -> Run:
+    path = tmp_path_factory.mktemp("torus") / "run"
+    return make(path, 0.02, shape=(2, 3), couplings={"m": -1.0, **SINGLE_WELL})
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def copy(chain, tmp_path) -> Run:
+    """The chain's run, to be spoilt."""
+    return Run.open(shutil.copytree(chain.path, tmp_path / "copy"))
+
+
+# what they say
+
+
+def test_evaluate_prints_all_that_the_design_promises(chain):
+    result = call("evaluate", chain.path, "--m", -1.0, "-n", 512, "--json")
+    assert result.exit_code == 0 and result.stderr == ""
+    report = json.loads(result.stdout, parse_constant=pytest.fail)
+    assert report["theory"] == "phi4" and report["shape"] == [4] and report["reliable"] is True
+    assert report["couplings"] == {"m": -1.0, "lam": 1.0, "alpha": 0.1}
+    assert set(report["observables"]) | {"log_z"} == set(LONG_NAMES)
+    for pair in [*report["observables"].values(), report["log_z"]]:
+        assert pair.keys() == {"value", "stderr"} and pair["stderr"] >= 0
+    for name in ("ess", "max_weight_share", "ess_reverse", "ess_forward"):
+        assert 0 < report[name] <= 1 + 1e-9
+    assert report["ess"] == report["ess_reverse"]
+    for name in ("kl_reverse", "kl_forward"):
+        assert -5 * report[f"{name}_stderr"] < report[name] < 1
+    assert 0 < report["log_q_step_halving"] < 0.1
+    theory = chain.config.make_theory()
+    answers = TransferMatrix(theory, theory.from_values(**report["couplings"])).observables()
+    assert report["exact"] == {name: pytest.approx(answers[name]) for name in LONG_NAMES}
+    # honest: within 5 standard errors of the exact answers
+    for name, pair in {**report["observables"], "log_z": report["log_z"]}.items():
+        assert abs(pair["value"] - answers[name]) < 5 * pair["stderr"] + 1e-12, name
+
+
+def test_where_no_exact_answer_exists_there_is_none(torus):
+    result = call("evaluate", torus.path, "-n", 1024, "--json")
+    assert result.exit_code == 0
+    report = json.loads(result.stdout, parse_constant=pytest.fail)
+    assert report["shape"] == [2, 3]
+    for name in ("ess_forward", "kl_forward", "kl_reverse", "exact"):
+        assert report[name] is None
+    assert report["ess_reverse"] > 0.05 and report["log_z"]["stderr"] > 0
+
+
+def test_a_scan_of_a_torus_has_no_exact_columns(torus):
+    assert call("scan", torus.path, "-n", 1024, "-o", "scan.nc").exit_code == 0
+    with xarray.open_dataset("scan.nc") as scan:
+        assert scan.sizes == {"coupling_point": 1}
+        assert not [name for name in scan.variables if "exact" in name or "curve" in name]
+        assert scan["phi2_stderr"] > 0
+
+
+def test_scan_writes_all_that_the_design_promises(chain):
+    result = call("scan", chain.path, "-n", 512, "-o", "scan.nc", "--json", "--seed", 3)
+    assert result.exit_code == 0
+    points = json.loads(result.stdout, parse_constant=pytest.fail)["points"]
+    with xarray.open_dataset("scan.nc") as scan:
+        np.testing.assert_allclose(scan["m"], np.linspace(-1.2, -0.8, 16), rtol=1e-12)
+        np.testing.assert_array_equal(scan["alpha"], 0.1)
+        for name in LONG_NAMES:
+            for variable in (name, f"{name}_stderr", f"{name}_exact"):
+                assert scan[variable].dims == ("coupling_point",), variable
+                assert scan[variable].attrs["long_name"] and scan[variable].attrs["units"] == "1"
+                assert np.isfinite(scan[variable]).all()
+            linked = scan[name].attrs["ancillary_variables"].split()
+            assert f"{name}_stderr" in linked
+        for name in ("ess", "max_weight_share", "reliable"):
+            assert scan[name].dims == ("coupling_point",)
+        assert np.all((scan["ess"] > 0) & (scan["ess"] <= 1)) and np.all(scan["reliable"] == 1)
+        np.testing.assert_array_equal(
+            scan["phi2"], [p["observables"]["phi2"]["value"] for p in points]
+        )
+        np.testing.assert_array_equal(scan["log_z_exact"], [p["exact"]["log_z"] for p in points])
+        assert scan.attrs["lf_format"] == "scan" and str(chain.path) in scan.attrs["lf_provenance"]
+        for attribute in ("title", "source", "history", "date_created", "references", "lf_config"):
+            assert scan.attrs[attribute], attribute
+
+
+def test_the_seed_decides(chain):
+    def sampled(name, seed, *more):
+        args = ("sample", chain.path, "--m", -1.0, "-n", 512, "-o", name, "--seed", seed, *more)
+        assert call(*args).exit_code == 0
+        with xarray.open_dataset(name) as ensemble:
+            return ensemble["configuration"].values, ensemble["log_weight"].values
+
+    first, again, other = (sampled(f"{i}.nc", s) for i, s in enumerate((1, 1, 2)))
+    np.testing.assert_array_equal(first[0], again[0])
+    np.testing.assert_array_equal(first[1], again[1])
+    assert not np.isin(first[0], other[0]).any()
+    double = sampled("x64.nc", 1, "--x64")  # the field in float64: the same draws but for rounding
+    assert 0 < np.abs(double[1] - first[1]).max() < 1e-4
+
+
+def test_an_ensemble_measured_is_what_sampling_said(chain):
+    args = ("sample", chain.path, "--m", -1.0, "-n", 512, "-o", "e.nc", "--json")
+    said = json.loads(call(*args).stdout)
+    assert json.loads(call("measure", "e.nc", "--json").stdout) == said
+
+
+def test_extrapolation_is_insisted_on(chain):
+    for name in COMMANDS:
+        args = (name, chain.path, "--m", -0.7, "-n", 512, "-o", f"{name}.nc")
+        assert "outside what the run was trained on (m -1.2:-0.8" in refused(*args)
+        assert call(*args, "--extrapolate").exit_code == 0
+        assert Path(f"{name}.nc").exists()
+
+
+def test_a_scan_over_a_coupling_that_was_not_trained(chain):
+    message = refused("scan", chain.path, "--m", -1.0, "--lam", "0.5:1:3", "-o", "scan.nc")
+    assert "lam = 0.5" in message and "--extrapolate" in message
+    assert "count" in refused("scan", chain.path, "--m", "-1.2:-0.8", code=2)
+    assert not Path("scan.nc").exists()
+
+
+# what they refuse
+
+
+def spoil_missing(file: Path) -> None:
+    file.unlink()
+
+
+def spoil_truncated(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def spoil_empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def spoil_foreign(file: Path) -> None:
+    np.savez(file, weights=np.zeros(3))
+
+
+def spoil_newer(file: Path) -> None:
+    with np.load(file) as arrays:
+        content = dict(arrays)
+    header = str(content["lattice-flows"]).replace('_version": 1', '_version": 2')
+    np.savez(file, **(content | {"lattice-flows": np.array(header)}), allow_pickle=False)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (spoil_missing, "has no checkpoint yet: lattice-flows train"),
+        (spoil_truncated, "truncated"),
+        (spoil_empty, "truncated"),
+        (spoil_foreign, "is not a checkpoint of lattice-flows"),
+        (spoil_newer, "upgrade lattice-flows"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_used(copy, name, spoil, words):
+    spoil(copy.path / "checkpoint.npz")
+    assert words in refused(name, copy.path, "--m", -1.0, "-o", "out.nc")
+    assert not Path("out.nc").exists()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"theory": "phi4", "shape": [6]},
+        {"theory": "phi4", "shape": [4], "width": 5},
+        {"theory": "phi4", "shape": [4], "x64": True},
+        {"theory": "phi4", "shape": [4], "field": "hollow"},
+    ],
+)
+def test_a_run_whose_checkpoint_is_of_another_model(copy, other):
+    config = json.loads((copy.path / "config.json").read_text())
+    (copy.path / "config.json").write_text(json.dumps(config | other))
+    assert "made for another model" in refused("evaluate", copy.path, "--m", -1.0)
+
+
+def test_couplings_of_another_theory(chain):
+    message = refused("evaluate", chain.path, "--m", -1.0, "--tilt", 1, code=2)
+    assert "phi4 has no coupling tilt" in message
+
+
+def test_a_flow_that_diverges_is_one_line(tmp_path):
+    run = make(tmp_path / "wild", 60.0, shape=(4,), couplings={"m": -1.0})
+    message = refused("sample", run.path, "-n", 64, "-o", "out.nc")
+    assert "not finite" in message and "flow diverged" in message
+    assert not Path("out.nc").exists()
+
+
+def test_weights_too_uneven_to_rely_on_leave_with_3(tmp_path):
+    """A flow far from its theory: the numbers are given, flagged, and the exit code says so."""
+    run = make(tmp_path / "poor", 0.6, shape=(4,), couplings={"m": 1.5, "lam": 0.02})
+    result = call("scan", run.path, "--m", 1.5, "-n", 512, "-o", "scan.nc", "--json")
+    assert result.exit_code == 3, result.output
+    assert json.loads(result.stdout)["reliable"] is False
+    assert re.search(r"^Error: unreliable: [^\n]+\n\Z", result.stderr, re.MULTILINE)
+    with xarray.open_dataset("scan.nc") as scan:
+        assert not scan["reliable"].any()
+
+
+def test_two_processes_cannot_train_one_run(copy):
+    """One holds the run; a second leaves at once, with the first one's pid in its line."""
+    (copy.path / "finished.json").unlink()
+    code = "import sys; from lattice_flows.run import lock\n" + (
+        "with lock(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, copy.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+        before = (copy.path / "checkpoint.npz").read_bytes()
+        message = refused("train", copy.path, "--resume")
+        assert "in use by another process" in message and str(holder.pid) in message
+        assert (copy.path / "checkpoint.npz").read_bytes() == before
+        # reading does not disturb: a run may be looked at while it is trained
+        args = ("evaluate", copy.path, "--m", -1.0, "-n", 512, "--json")
+        assert call(*args).exit_code == 0
+        holder.kill()
