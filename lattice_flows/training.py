@@ -88,7 +88,7 @@ class Trainer:
         (value, (objective, metrics)), gradient = jax.value_and_grad(loss, has_aux=True)(
             state.params.field
         )
-        norm = optax.global_norm(gradient)
+        norm = optax.tree.norm(gradient)
         updates, optimiser = self.optimiser.update(gradient, state.optimiser, state.params.field)
         field = optax.apply_updates(state.params.field, updates)
         taken = State(
