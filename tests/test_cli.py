@@ -355,13 +355,11 @@ def test_a_place_that_cannot_be_written_is_one_line():
 def test_a_full_disk_is_one_line_and_leaves_no_part(name):
     """A limit on the size of files stands in for the full disk."""
 
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512))
-
-    code = f"from lattice_flows.scripts.cli import main; main({[*EXACT, '-o', name]!r})"
-    done = subprocess.run(
-        [sys.executable, "-B", "-c", code], capture_output=True, text=True, preexec_fn=limit
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512)); "
+        f"from lattice_flows.scripts.cli import main; main({[*EXACT, '-o', name]!r})"
     )
+    done = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     assert re.fullmatch(rf"Error: cannot write {name}: [^\n]+\n", done.stderr)
     assert not list(Path().iterdir())

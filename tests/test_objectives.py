@@ -139,7 +139,8 @@ def phi4_setting(points, ranges, batch=64) -> tuple[Setting, Params]:
 def check_gradient(loss, field, seed):
     """A directional derivative of a loss by its gradient and by central differences.
 
-    Returns the loss and its metrics."""
+    Returns the loss, the new state and the metrics.
+    """
     compiled = jax.jit(jax.value_and_grad(loss, has_aux=True))
     (value, aux), gradient = compiled(field)
     rng = np.random.default_rng(seed)
@@ -152,11 +153,11 @@ def check_gradient(loss, field, seed):
 
     assert abs(slope) > 0.1
     assert slope == pytest.approx((at(h) - at(-h)) / (2 * h), rel=1e-6)
-    return value, aux[1]
+    return value, *aux
 
 
-def test_the_gradient_of_the_deformation_loss(monkeypatch, seed):
-    """By differences; the flow's own points are frozen, which is how the gradient takes them."""
+def test_the_deformation_loss_by_hand_and_its_gradient(monkeypatch, seed):
+    """C_t is the walkers' alone. The flow's own points are frozen, as the gradient takes them."""
     setting, params = phi4_setting("both", {"m": (0.25, 1.0)})
     objective = OBJECTIVES["deformation"](setting)
     state = groups_of_walkers((3,), ranges=1)
@@ -166,7 +167,21 @@ def test_the_gradient_of_the_deformation_loss(monkeypatch, seed):
     def loss(field):
         return objective.loss(params._replace(field=field), state, jax.random.key(2), OPEN)
 
-    check_gradient(loss, params.field, seed)
+    value, moved, metrics = check_gradient(loss, params.field, seed)
+    parts = jax.jit(
+        jax.vmap(
+            lambda t, place, points: jax.vmap(
+                lambda x: objective._residual(params, t, x, setting.couplings.at(place))
+            )(points)
+        )
+    )(moved.t, moved.place, jnp.concatenate([moved.phi, own], axis=1))
+    parts = np.asarray(parts)
+    residual = parts - parts[:, :12].mean(axis=1, keepdims=True)
+    on_walkers, on_own = np.mean(residual[:, :12] ** 2) * 12 / 11, np.mean(residual[:, 12:] ** 2)
+    assert metrics["residual"] == pytest.approx(on_walkers, rel=1e-10)
+    assert metrics["residual_own"] == pytest.approx(on_own, rel=1e-10)
+    assert value == pytest.approx(0.75 * on_walkers + 0.25 * on_own, rel=1e-10)
+    assert not np.allclose(residual.mean(axis=1), 0)
 
 
 def test_own_points_lie_on_the_flow():
@@ -216,7 +231,7 @@ def test_reverse_kl_is_the_mean_of_log_q_and_the_even_action(seed):
     def of_field(field):
         return objective.loss(params._replace(field=field), (), key, OPEN)
 
-    loss, metrics = check_gradient(of_field, params.field, seed)
+    loss, _, metrics = check_gradient(of_field, params.field, seed)
     _, draw_key = jax.random.split(key)
     couplings = double(setting.couplings.fixed)
     sample = jax.jit(flow.sample, static_argnums=3)

@@ -78,8 +78,9 @@ LEARNING = Config(
     theory="phi4",
     shape=(4,),
     couplings={"m": (0.25, 1.0), "alpha": 0.05},
+    field="convolutional",
     base="ultralocal",
-    steps=3 * CHUNK + 7,
+    steps=3 * CHUNK,
     batch=64,
     width=6,
     ode_steps=6,
@@ -121,14 +122,14 @@ def test_training_brings_the_flow_closer_to_the_theory(trained):
 
 def test_the_history_has_a_record_for_each_chunk(trained):
     history = trained.history()
-    assert [r["step"] for r in history] == [CHUNK, 2 * CHUNK, 3 * CHUNK, LEARNING.steps]
+    assert [r["step"] for r in history] == [CHUNK, 2 * CHUNK, 3 * CHUNK]
     wanted = {"step", "loss", "residual", "residual_own", "acceptance", "gradient_norm"}
     assert all(wanted <= r.keys() for r in history)
     assert history[-1]["loss"] < history[0]["loss"]
     assert int(saved(trained).step) == LEARNING.steps and int(saved(trained).skipped) == 0
 
 
-@pytest.mark.parametrize("chunk", [0, 1, 2, 3])
+@pytest.mark.parametrize("chunk", [0, 1, 2])
 def test_an_interrupted_training_ends_in_the_same_bytes(trained, tmp_path, chunk):
     run = Run.create(tmp_path / "run", LEARNING)
     with pytest.raises(Interrupted):
@@ -148,7 +149,7 @@ def test_interrupted_at_every_chunk(trained, tmp_path):
             break
         except Interrupted:
             stops += 1
-    assert stops == 3
+    assert stops == 2
     assert content(run) == content(trained)
 
 
@@ -167,7 +168,11 @@ def test_the_base_and_the_seed_are_kept(trained):
     field = saved(trained).params.field
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), first.params.field, field)
     assert min(jax.tree.leaves(moved)) > 0
-    assert not np.array_equal(*(jax.tree.leaves(s.params.field)[0] for s in (first, other)))
+    weights = [
+        np.concatenate([np.ravel(x) for x in jax.tree.leaves(state.params.field)])
+        for state in (first, other)
+    ]
+    assert not np.array_equal(*weights)
     assert not np.array_equal(first.objective.phi, other.objective.phi)
 
 
@@ -246,11 +251,14 @@ def test_a_training_that_diverges_ends_with_the_last_good_checkpoint(tmp_path, m
 
 
 def test_the_curriculum_opens_ranges_from_their_low_end(tmp_path, monkeypatch):
-    run = cheap(tmp_path, monkeypatch, Smooth, curriculum=0.5)
+    """And a last chunk that is not full is a chunk as well."""
+    run = cheap(tmp_path, monkeypatch, Smooth, steps=50, curriculum=0.5)
     go(run)
-    opened = [record["opened"] for record in run.history()]
-    exact = [np.mean(np.clip(np.arange(a, a + 20) / 30, 0.02, 1)) for a in (0, 20, 40)]
-    np.testing.assert_allclose(opened, exact, rtol=1e-12)
+    opened = {record["step"]: record["opened"] for record in run.history()}
+    for a, b in ((0, 20), (20, 40), (40, 50)):
+        exact = np.mean(np.clip(np.arange(a, b) / 25, 0.02, 1))
+        assert opened[b] == pytest.approx(exact, rel=1e-12)
+    assert len(opened) == 3 and int(saved(run).step) == 50
 
 
 def test_a_directory_that_vanishes_is_one_line(tmp_path, monkeypatch):
