@@ -61,7 +61,7 @@ def fit_base(base: Base, couplings: Couplings, key: jax.Array) -> Any:
     # the likelihood has several maxima: sites that are already broken, and sites that are not
     guesses = jax.tree.map(lambda *x: jnp.stack(x), *base.guesses(couplings.fixed))
     fitted, losses = jax.vmap(descend)(guesses)
-    return jax.tree.map(lambda x: x[jnp.argmin(losses)], fitted)
+    return jax.tree.map(lambda x: x[jnp.nanargmin(losses)], fitted)
 
 
 def _anneal(

@@ -16,6 +16,7 @@ from lattice_flows.base.base import Base
 from lattice_flows.fields import Field, convolutional
 from lattice_flows.flow import Flow, Params
 from lattice_flows.objectives import OBJECTIVES, Setting
+from lattice_flows.symmetry import symmetric_action
 from lattice_flows.walkers import Couplings, Walkers
 from theories import FreeField, Phi4, TransferMatrix
 from theories.lattice import filter_modes, laplacian_eigenvalues
@@ -168,14 +169,24 @@ def test_the_deformation_loss_by_hand_and_its_gradient(monkeypatch, seed):
         return objective.loss(params._replace(field=field), state, jax.random.key(2), OPEN)
 
     value, moved, metrics = check_gradient(loss, params.field, seed)
-    parts = jax.jit(
-        jax.vmap(
-            lambda t, place, points: jax.vmap(
-                lambda x: objective._residual(params, t, x, setting.couplings.at(place))
-            )(points)
-        )
-    )(moved.t, moved.place, jnp.concatenate([moved.phi, own], axis=1))
-    parts = np.asarray(parts)
+
+    def part(t, place, x):
+        """∂_t f + ⟨∇f, V⟩ - ∇·V with every derivative taken by jax."""
+        theta, theory = setting.couplings.at(place), setting.flow.base.theory
+
+        def f(t, x):
+            base = setting.flow.base.energy((), x, theta)
+            return (1 - t) * base + t * symmetric_action(theory, x, theta)
+
+        def velocity(x):
+            return setting.flow.field.apply(params.field, t, x, theta)[0]
+
+        rate, force = jax.grad(f, argnums=(0, 1))(t, x)
+        return rate + force @ velocity(x) - jnp.trace(jax.jacfwd(velocity)(x))
+
+    in_groups = jax.jit(jax.vmap(jax.vmap(part, in_axes=(None, None, 0))))
+    points = jnp.concatenate([moved.phi, own], axis=1)
+    parts = np.asarray(in_groups(moved.t, moved.place, points))
     residual = parts - parts[:, :12].mean(axis=1, keepdims=True)
     on_walkers, on_own = np.mean(residual[:, :12] ** 2) * 12 / 11, np.mean(residual[:, 12:] ** 2)
     assert metrics["residual"] == pytest.approx(on_walkers, rel=1e-10)

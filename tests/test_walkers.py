@@ -140,6 +140,9 @@ def test_moves_keep_the_density_they_find(move_20_times, t, log_step, rng):
     assert np.all(acceptance > 0.9) if log_step < 0 else np.all(acceptance < 0.7)
     x, y = np.asarray(moved.phi[0]).T
     assert np.mean(np.any(np.abs(moved.phi[0]) != np.abs(start), axis=1)) > 0.8
+    # the sign is drawn anew in each move, whatever the wells
+    same = np.sum(np.asarray(moved.phi[0]) * start, axis=1) > 0
+    assert abs(same.mean() - 0.5) < 4.5 * 0.5 / np.sqrt(n)
     for values, answer in zip((x * x, x * y, x**4), exact, strict=True):
         assert abs(values.mean() - answer) < 4 * values.std() / np.sqrt(n)
 
@@ -168,6 +171,7 @@ def test_times_and_places_wander_uniformly():
         (walked.place[:, 1], walkers.place[:, 1]),
     ):
         assert scipy.stats.kstest(values, "uniform").pvalue > FALSE_ALARM
+        assert len(np.unique(values)) == groups  # nothing sticks to an end
         # after 2000 steps of 0.02 (a spread of 0.9) hardly anything is left of the beginning
         assert abs(np.corrcoef(values, before)[0, 1]) < 0.15
     assert abs(np.corrcoef(walked.t, walked.place[:, 0])[0, 1]) < 0.14
