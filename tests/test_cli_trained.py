@@ -102,7 +102,7 @@ def test_evaluate_prints_all_that_the_design_promises(chain):
         assert 0 < report[name] <= 1 + 1e-9
     assert report["ess"] == report["ess_reverse"]
     # both estimate Z²/⟨w²⟩ under the flow
-    assert report["ess_forward"] == pytest.approx(report["ess_reverse"], rel=0.25)
+    assert report["ess_forward"] == pytest.approx(report["ess_reverse"], rel=0.4)
     assert report["ess_forward"] < 0.9
     for name in ("kl_reverse", "kl_forward"):
         assert -5 * report[f"{name}_stderr"] < report[name] < 1
