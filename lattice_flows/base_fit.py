@@ -77,7 +77,7 @@ def _anneal(
         walkers, work = carry
         work = work + jax.vmap(rates)(walkers.phi, walkers.t, walkers.place) / _MOVES
         walkers = walkers._replace(t=walkers.t + 1 / _MOVES)
-        return (annealed.langevin(path, params, key, couplings, walkers)[0], work), None
+        return (annealed.move(path, params, key, couplings, walkers)[0], work), None
 
     work = jnp.zeros(walkers.phi.shape[:2], walkers.phi.dtype)
     return jax.lax.scan(step, (walkers, work), jax.random.split(key, _MOVES))[0]

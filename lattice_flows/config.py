@@ -55,7 +55,7 @@ class Config:
         "mean-field", "Base density.", choices=("mean-field", "ultralocal", "gaussian")
     )
     base_curvature: float = _option(0.0, "c of the ultralocal base, in units of √λ.")
-    steps: int = _option(1000, "Training steps.", low=1)
+    steps: int = _option(2000, "Training steps.", low=1)
     batch: int = _option(1024, "Configurations a step.", low=32)
     learning_rate: float = _option(3e-3, "Adam's initial learning rate.", above=0)
     curriculum: float = _option(

@@ -62,8 +62,8 @@ def at_the_target():
         walkers = annealed.start(path, (), keys[0], given, 3, 1500)
         walkers = walkers._replace(place=jnp.asarray([[0.0], [0.5], [1.0]]))
         # the base does not depend on m: these draws are exact at the new places, too
-        walkers = annealed.anneal(path, (), keys[1], given, walkers, jnp.ones(3), 150)
-        return annealed.langevin(path, (), keys[2], given, walkers)
+        walkers = annealed.anneal(path, (), keys[1], given, walkers, jnp.ones(3), 400)
+        return annealed.move(path, (), keys[2], given, walkers)
 
     return theory, given, *anneal(jax.random.key(5))
 
@@ -111,7 +111,7 @@ def move_20_times():
     @jax.jit
     def move(walkers, key):
         def step(moved, key):
-            moved, acceptance = annealed.langevin(path, (), key, given, moved)
+            moved, acceptance = annealed.move(path, (), key, given, moved)
             return moved._replace(log_step=walkers.log_step), acceptance
 
         return jax.lax.scan(step, walkers, jax.random.split(key, 20))

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lattice_flows.fields.backbone import backbone
-from lattice_flows.fields.field import Field, Ranges, condition
+from lattice_flows.fields.field import Field, Ranges, embed
 from theories import Theory
 from theories.lattice import distance_classes
 
@@ -26,7 +26,7 @@ def convolutional(theory: Theory, ranges: Ranges, width: int = 32, channels: int
     classes = distance_classes(theory.shape)
 
     def function(t, phi, couplings):
-        hidden = jax.nn.swish(hk.Linear(width)(condition(t, couplings, ranges)))
+        hidden = embed(t, couplings, ranges, width)
         linear, linear_divergence = backbone(theory, t, phi, couplings, hidden)
         scales = jnp.asarray(np.linspace(0.5, 3.0, channels), phi.dtype)
         growth = hk.get_parameter("frequencies", (channels,), init=jnp.zeros)

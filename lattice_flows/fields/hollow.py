@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lattice_flows.fields.backbone import backbone
-from lattice_flows.fields.field import Field, Ranges, condition
+from lattice_flows.fields.field import Field, Ranges, embed
 from theories import Theory
 from theories.lattice import distance_classes, neighbour_sum
 
@@ -25,7 +25,7 @@ def hollow(theory: Theory, ranges: Ranges, width: int = 32, channels: int = 8) -
     and of tanh φ."""
 
     def function(t, phi, couplings):
-        hidden = jax.nn.swish(hk.Linear(32)(condition(t, couplings, ranges)))
+        hidden = embed(t, couplings, ranges, 32)
         linear, linear_divergence = backbone(theory, t, phi, couplings, hidden)
         context = hk.Linear(width, with_bias=False, name="context_layer")(
             _contexts(theory, phi, channels)

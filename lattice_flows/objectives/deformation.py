@@ -61,7 +61,7 @@ class Deformation:
         wander_key, own_key, *move_keys = jax.random.split(key, 2 + _MOVES)
         walkers, acceptance = annealed.wander(wander_key, state), jnp.zeros(())
         for move_key in move_keys:
-            walkers, acceptance = annealed.langevin(
+            walkers, acceptance = annealed.move(
                 self.path, params.base, move_key, setting.couplings, walkers, opened
             )
         n = walkers.phi.shape[1]
