@@ -4,7 +4,6 @@
     provenance.json  versions, machine, date and the command that started it
     history.jsonl    one JSON record for each reported step
     checkpoint.npz   the latest training state
-    best.npz         a state worth going back to
     finished.json    written when the last step is saved
     lock             held (flock) by the process that writes here
 
@@ -30,9 +29,9 @@ from lattice_flows.files import atomic_write, provenance
 from theories.errors import LatticeFlowsError
 
 CONFIG, PROVENANCE, HISTORY = "config.json", "provenance.json", "history.jsonl"
-CHECKPOINT, BEST, FINISHED, LOCK = "checkpoint.npz", "best.npz", "finished.json", "lock"
+CHECKPOINT, FINISHED, LOCK = "checkpoint.npz", "finished.json", "lock"
 # config.json goes first when a run is overwritten: what is left is then an unfinished creation
-_OWN_FILES = (CONFIG, FINISHED, CHECKPOINT, BEST, HISTORY, PROVENANCE)
+_OWN_FILES = (CONFIG, FINISHED, CHECKPOINT, HISTORY, PROVENANCE)
 _PACKAGES = ("lattice-flows", "jax", "jaxlib", "dm-haiku", "optax", "diffrax", "numpy", "scipy")
 
 
@@ -138,16 +137,6 @@ class Run:
                 f"{self.path} has no checkpoint yet: lattice-flows train {self.path} --resume"
             )
         return checkpoint.load(self.path / CHECKPOINT, template, subset=subset)
-
-    def save_best(self, tree: Any) -> None:
-        """Save a state worth going back to."""
-        checkpoint.save(self.path / BEST, tree)
-
-    def load_best(self, template: Any, *, subset: bool = False) -> Any:
-        """The state worth going back to; the latest one where none was kept."""
-        if not (self.path / BEST).exists():
-            return self.load(template, subset=subset)
-        return checkpoint.load(self.path / BEST, template, subset=subset)
 
     # the end, and where it all comes from
 

@@ -11,8 +11,8 @@ makes its sites independent (Hubbard-Stratonovich),
 
 so the normalisation is a sum over u, and an exact draw is u first, then site by site.
 
-c and g are polynomials of the couplings, fitted by maximum likelihood to walkers at t = 1
-(base_fit.py): they match ⟨φ²⟩ and ⟨M²⟩. Lengths are in units of λ^{-1/4}.
+c and g are polynomials of the couplings, fitted to the target before training (base_fit.py).
+Lengths are in units of λ^{-1/4}.
 """
 
 from dataclasses import dataclass

@@ -29,7 +29,7 @@ from lattice_flows.objectives.objective import Setting
 from lattice_flows.walkers import Walkers
 
 WALKERS_A_GROUP, OWN_A_GROUP = 12, 4
-_MOVES = 2  # Langevin moves of the walkers in a training step
+_MOVES = 2  # of every walker in a training step
 _OWN_STEPS = 4  # midpoint steps to an own point: where it lies exactly does not matter
 
 
