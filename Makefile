@@ -19,7 +19,7 @@ help:
 # An interrupted training is carried on, a finished one is used as it is; the scan is drawn anew.
 scan: $(VENV)/runtime
 	$(BIN)/lattice-flows train $(RUN) --theory phi4 --sites 16 --m 0.25:1 --resume
-	$(BIN)/lattice-flows scan $(RUN) --m 0.25:1:16 -n 32768 -o scan.nc --plot scan.png --overwrite
+	$(BIN)/lattice-flows scan $(RUN) --m 0.25:1:16 -n 16384 -o scan.nc --plot scan.png --overwrite
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest
