@@ -276,6 +276,8 @@ def _encode_dataset(variables: Mapping[str, Variable], header: Mapping[str, Any]
                 "flag_values": np.array([0, 1], np.int8),
                 "flag_meanings": "false true",
             }
+        if data.dtype.kind == "U":  # names have no units
+            del attributes["units"]
         ancillary = [
             f"{name}_{part}" for part in ("stderr", "exact") if f"{name}_{part}" in variables
         ]

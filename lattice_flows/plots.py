@@ -1,4 +1,4 @@
-"""Figures of scans, ensembles and measurements.
+"""Figures of scans, ensembles, measurements and reproductions.
 
 matplotlib is imported inside the functions: it takes half a second, and most commands do without.
 Figures are plain `matplotlib.figure.Figure` objects, without pyplot and its global state.
@@ -25,12 +25,17 @@ if TYPE_CHECKING:
 
 
 def plot_file(path: str | os.PathLike) -> Figure:
-    """The figure for a scan.nc, ensemble.nc or observables.nc.
+    """The figure for a scan.nc, ensemble.nc or observables.nc, or for what `reproduce` wrote.
 
     Raises LatticeFlowsError for a file that is none of these.
     """
-    dataset = read_dataset(path, "scan", "ensemble", "observables")
-    draw = {"scan": plot_scan, "ensemble": plot_ensemble, "observables": plot_observables}
+    dataset = read_dataset(path, "reproduction", "scan", "ensemble", "observables")
+    draw = {
+        "scan": plot_scan,
+        "ensemble": plot_ensemble,
+        "observables": plot_observables,
+        "reproduction": _plot_reproduction,
+    }
     return draw[dataset.attributes["lf_format"]](dataset)
 
 
@@ -47,6 +52,13 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> None:
         raise LatticeFlowsError(f"{path}: no figure format; name it .png, .pdf or .svg")
     with matplotlib.rc_context(STYLE):
         atomic_write(path, lambda temporary: figure.savefig(temporary, format=suffix))
+
+
+def _plot_reproduction(dataset: Dataset) -> Figure:
+    # imported here only: an experiment loads what it computes with, too
+    from lattice_flows.reproduce import find
+
+    return find(str(dataset.json("lf_config").get("experiment"))).draw(dataset)
 
 
 def plot_ensemble(dataset: Dataset) -> Figure:

@@ -10,6 +10,7 @@ from lattice_flows.scripts.evaluate import evaluate
 from lattice_flows.scripts.exact import exact
 from lattice_flows.scripts.measure import measure
 from lattice_flows.scripts.plot import plot
+from lattice_flows.scripts.reproduce import reproduce
 from lattice_flows.scripts.sample import sample
 from lattice_flows.scripts.scan import scan
 from lattice_flows.scripts.train import train
@@ -32,7 +33,7 @@ def main() -> None:
     """
 
 
-for command in (exact, train, evaluate, sample, measure, scan, plot):
+for command in (exact, train, evaluate, sample, measure, scan, plot, reproduce):
     main.add_command(command)
 
 

@@ -16,8 +16,8 @@ from lattice_flows.scripts._command import Command
 def plot(path: Path, output: Path | None, overwrite: bool, as_json: bool, seed: int | None) -> None:
     """Draw what a file holds.
 
-    A scan, an ensemble or observables. The format of the figure goes by its ending (png, pdf,
-    svg). --x64 and --seed change nothing.
+    A scan, an ensemble, observables or a reproduction. The format of the figure goes by its ending
+    (png, pdf, svg). --x64 and --seed change nothing.
 
     \b
     Example:

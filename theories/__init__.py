@@ -9,6 +9,7 @@ from .free_field import FreeField as FreeField
 from .free_field import FreeFieldCouplings as FreeFieldCouplings
 from .phi4 import Phi4 as Phi4
 from .phi4 import Phi4Couplings as Phi4Couplings
+from .teleportation import Teleportation as Teleportation
 from .theory import Rescaled as Rescaled
 from .theory import Symmetries as Symmetries
 from .theory import Theory as Theory

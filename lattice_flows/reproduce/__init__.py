@@ -1,0 +1,29 @@
+"""Tables and figures of papers, ours beside theirs, by name.
+
+An experiment is a file of this package (its name with _ for -) that defines `EXPERIMENT`, and a
+line of `EXPERIMENTS`. Importing this package costs nothing: an experiment is loaded when found.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lattice_flows.reproduce.experiment import Experiment
+
+EXPERIMENTS = {
+    "teleportation": "a path of densities that no flow can follow (arXiv:2410.03282)",
+}
+"""What each experiment is, in the order of --help."""
+
+
+def find(name: str) -> "Experiment":
+    """The experiment called `name`.
+
+    Raises LatticeFlowsError for an unknown name (naming the known ones).
+    """
+    if name not in EXPERIMENTS:
+        from theories.errors import LatticeFlowsError  # loads jax, which --help must not wait for
+
+        known = ", ".join(EXPERIMENTS)
+        raise LatticeFlowsError(f"there is no experiment {name!r}; choose from {known}")
+    return import_module(f"{__name__}.{name.replace('-', '_')}").EXPERIMENT

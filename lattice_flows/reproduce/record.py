@@ -1,0 +1,101 @@
+"""What every experiment returns: a table of numbers, ours beside the paper's, and the data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from lattice_flows.files import Dataset, Variable, estimate_variables, write_dataset
+from observables import Estimate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from lattice_flows.reproduce.experiment import Experiment
+
+FORMAT = "reproduction"
+"""`lf_format` of the files."""
+
+
+class Row(NamedTuple):
+    """One number of the table.
+
+    `paper` is None where the paper prints no number, `exact` where no exact answer is known. An
+    error of 0 says that there is none: nothing random in ours, or none stated by the paper.
+    """
+
+    quantity: str
+    ours: Estimate
+    paper: Estimate | None = None
+    exact: float | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """An experiment done: the settings that it used, rows of the table, netCDF variables."""
+
+    experiment: Experiment
+    settings: Mapping[str, Any]
+    rows: Sequence[Row]
+    variables: Mapping[str, Variable]
+
+    def as_json(self) -> dict[str, Any]:
+        """The table as one JSON object."""
+        return {
+            "experiment": self.experiment.name,
+            "title": self.experiment.title,
+            "references": self.experiment.references,
+            "settings": dict(self.settings),
+            "rows": [
+                {
+                    "quantity": row.quantity,
+                    "paper": None if row.paper is None else row.paper._asdict(),
+                    "ours": row.ours._asdict(),
+                    "exact": row.exact,
+                }
+                for row in self.rows
+            ],
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a netCDF file of the variables and, along dimension `row`, the table.
+
+        Raises LatticeFlowsError where the file can't be written.
+        """
+        write_dataset(
+            path,
+            FORMAT,
+            {**self._table(), **self.variables},
+            title=self.experiment.title,
+            config={"experiment": self.experiment.name, **self.settings},
+            references=self.experiment.references,
+        )
+
+    def figure(self) -> Figure:
+        """The figure of the data."""
+        name = self.experiment.name
+        return self.experiment.draw(Dataset(Path(name), dict(self.variables), {}))
+
+    def _table(self) -> dict[str, Variable]:
+        """The rows as variables, NaN for what is not known."""
+        unknown = Estimate(np.nan, np.nan)
+        names = np.array([row.quantity for row in self.rows])
+        paper = _columns([row.paper or unknown for row in self.rows])
+        ours = _columns([row.ours for row in self.rows])
+        exact = np.array([row.exact for row in self.rows], dtype=float)
+        axis = ("row",)
+        return {
+            "quantity": Variable(axis, names, "what the row is of"),
+            **estimate_variables("paper", *paper, "value that the paper prints", axis),
+            **estimate_variables("ours", *ours, "value computed here", axis, exact),
+        }
+
+
+def _columns(estimates: Sequence[Estimate]) -> tuple[np.ndarray, np.ndarray]:
+    """The values and the errors."""
+    return np.array([e.value for e in estimates]), np.array([e.stderr for e in estimates])
