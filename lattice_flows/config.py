@@ -48,7 +48,9 @@ class Config:
     shape: tuple[int, ...]
     couplings: Mapping[str, Coupling] = dataclasses.field(default_factory=dict)
     objective: str = _option(
-        "deformation", "Training objective.", choices=("deformation", "reverse-kl")
+        "deformation",
+        "Training objective.",
+        choices=("deformation", "reverse-kl", "path-gradient"),
     )
     field: str = _option("hollow", "Velocity field.", choices=("hollow", "convolutional"))
     base: str = _option(

@@ -5,10 +5,15 @@
 solved with diffrax by Tsit5 at a fixed number of steps, so that log q is a reproducible function of
 the parameters. The solver runs in the precision of the configurations; the field is evaluated in
 the precision of its parameters, and its divergence is accumulated in that of the configurations.
-The flow's density q_s is even; orbit resampling (symmetry.py) makes its draws into those of the
-action.
+The score s = ∇ log q_s obeys an equation of its own along the flow,
+
+    ds/dt = -(∂V/∂φ)ᵀ s - ∇(∇·V),
+
+one vector-Jacobian product of (V, ∇·V) (Vaitl et al., arXiv:2206.09016). The flow's density q_s is
+even; orbit resampling (symmetry.py) makes its draws into those of the action.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -63,30 +68,45 @@ class Flow:
             v, divergence = jax.vmap(lambda x: self.velocity(params, t, x, couplings))(state[0])
             return v, -divergence
 
-        solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(rhs),
-            diffrax.Tsit5(),
-            t0=start,
-            t1=end,
-            dt0=None,
-            y0=(phi, jnp.zeros(phi.shape[0], phi.dtype)),
-            args=params,
-            stepsize_controller=diffrax.StepTo(jnp.linspace(start, end, self.steps + 1)),
-            saveat=diffrax.SaveAt(t1=True) if save_at is None else diffrax.SaveAt(ts=save_at),
-            max_steps=self.steps + 1,
-        )
-        assert solution.ys is not None
-        moved, change = solution.ys
-        return (moved, change) if save_at is not None else (moved[0], change[0])
+        state = (phi, jnp.zeros(phi.shape[0], phi.dtype))
+        return self._solve(rhs, state, params, start, end, save_at)
 
     def sample(
         self, params: Params, key: jax.Array, couplings: Any, n: int
     ) -> tuple[jax.Array, jax.Array]:
         """n draws (n, *shape) of q_s, and log q_s (n,), in the couplings' precision."""
-        keys = jax.random.split(key, n)
-        start = jax.vmap(lambda k: self.base.sample(params.base, k, couplings))(keys)
+        start = self._base_draws(params, key, couplings, n)
         end, change = self.transport(params, start, couplings)
         return end, self._base_log_prob(params, start, couplings) + change
+
+    def sample_with_score(
+        self, params: Params, key: jax.Array, couplings: Any, n: int
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The draws and log q_s of `sample`, and the score ∇ log q_s at each draw, (n, *shape).
+
+        The draws alone depend on the parameters for differentiation: it leaves log q_s and the
+        score constant, as a path gradient takes them.
+        """
+
+        def along(t, state, params):
+            def of_one(phi, score):
+                (v, divergence), pullback = jax.vjp(
+                    lambda x: self.velocity(params, t, x, couplings), phi
+                )
+                return v, -divergence, -pullback((score, jnp.ones_like(divergence)))[0]
+
+            return jax.vmap(of_one)(state[0], state[2])
+
+        def motion(t, phi, params):
+            return jax.vmap(lambda x: self.velocity(params, t, x, couplings)[0])(phi)
+
+        start, frozen = self._base_draws(params, key, couplings, n), jax.lax.stop_gradient(params)
+        fixed = jax.lax.stop_gradient(start)
+        log_q = self._base_log_prob(frozen, fixed, couplings)
+        score = jax.vmap(jax.grad(lambda x: self.base.log_prob(frozen.base, x, couplings)))(fixed)
+        _, change, score = self._solve(along, (fixed, jnp.zeros_like(log_q), score), frozen)
+        # of φ once more and alone: a backward pass through log q and the score is the dearer part
+        return self._solve(motion, start, params), log_q + change, score
 
     def log_prob(self, params: Params, phi: jax.Array, couplings: Any) -> jax.Array:
         """log q_s of configurations (n, *shape), (n,), by the flow run backwards."""
@@ -97,10 +117,38 @@ class Flow:
         self, params: Params, key: jax.Array, couplings: Any, n: int, times: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """n trajectories at `times`: configurations (T, n, *shape) and log q (T, n)."""
-        keys = jax.random.split(key, n)
-        start = jax.vmap(lambda k: self.base.sample(params.base, k, couplings))(keys)
+        start = self._base_draws(params, key, couplings, n)
         path, change = self.transport(params, start, couplings, save_at=times)
         return path, self._base_log_prob(params, start, couplings)[None] + change
+
+    def _solve(
+        self,
+        rhs: Callable[[Any, Any, Any], Any],
+        state: Any,
+        params: Params,
+        start: float = 0.0,
+        end: float = 1.0,
+        save_at: jax.Array | None = None,
+    ) -> Any:
+        """The solution of state' = rhs(t, state, params) at `end`, or at the times `save_at`."""
+        solution = diffrax.diffeqsolve(
+            diffrax.ODETerm(rhs),
+            diffrax.Tsit5(),
+            t0=start,
+            t1=end,
+            dt0=None,
+            y0=state,
+            args=params,
+            stepsize_controller=diffrax.StepTo(jnp.linspace(start, end, self.steps + 1)),
+            saveat=diffrax.SaveAt(t1=True) if save_at is None else diffrax.SaveAt(ts=save_at),
+            max_steps=self.steps + 1,
+        )
+        path = solution.ys
+        return path if save_at is not None else jax.tree.map(lambda x: x[0], path)
+
+    def _base_draws(self, params: Params, key: jax.Array, couplings: Any, n: int) -> jax.Array:
+        keys = jax.random.split(key, n)
+        return jax.vmap(lambda k: self.base.sample(params.base, k, couplings))(keys)
 
     def _base_log_prob(self, params: Params, phi: jax.Array, couplings: Any) -> jax.Array:
         return jax.vmap(lambda x: self.base.log_prob(params.base, x, couplings))(phi)

@@ -3,7 +3,12 @@
 from lattice_flows.objectives.deformation import Deformation
 from lattice_flows.objectives.objective import Objective as Objective
 from lattice_flows.objectives.objective import Setting as Setting
+from lattice_flows.objectives.path_gradient import PathGradient
 from lattice_flows.objectives.reverse_kl import ReverseKL
 
-OBJECTIVES = {"deformation": Deformation, "reverse-kl": ReverseKL}
+OBJECTIVES = {
+    "deformation": Deformation,
+    "reverse-kl": ReverseKL,
+    "path-gradient": PathGradient,
+}
 """Constructors by name: (setting) -> Objective."""

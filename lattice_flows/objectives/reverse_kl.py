@@ -6,6 +6,7 @@ other; wells that no symmetry relates can be.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,7 @@ class ReverseKL:
     def loss(
         self, params: Params, state: tuple[()], key: jax.Array, opened: jax.Array
     ) -> tuple[jax.Array, tuple[tuple[()], dict[str, jax.Array]]]:
-        flow, couplings = self.setting.flow, self.setting.couplings
+        couplings = self.setting.couplings
         place_key, draw_key = jax.random.split(key)
         # one set of couplings at all serves every draw where nothing varies
         groups = max(1, self.setting.batch // _A_GROUP) if couplings.ranges else 1
@@ -37,9 +38,14 @@ class ReverseKL:
 
         def group(key, place):
             theta = couplings.at(place, opened)
-            phi, log_q = flow.sample(params, key, theta, max(2, self.setting.batch // groups))
-            return log_q + jax.vmap(lambda x: symmetric_action(flow.base.theory, x, theta))(phi)
+            return self.free_energy(params, key, theta, max(2, self.setting.batch // groups))
 
         free_energy = jax.vmap(group)(jax.random.split(draw_key, groups), places)
         metrics = {"spread": jnp.mean(jnp.std(free_energy, axis=1))}
         return jnp.mean(free_energy), (state, metrics)
+
+    def free_energy(self, params: Params, key: jax.Array, couplings: Any, n: int) -> jax.Array:
+        """log q_s + S_s of n draws of the flow at one set of couplings, (n,)."""
+        flow = self.setting.flow
+        phi, log_q = flow.sample(params, key, couplings, n)
+        return log_q + jax.vmap(lambda x: symmetric_action(flow.base.theory, x, couplings))(phi)
