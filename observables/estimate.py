@@ -17,7 +17,7 @@ class Estimate(NamedTuple):
             return f"{value:.8g} ± {stderr:.2g}"
         leading = floor(log10(stderr))
         size = floor(log10(max(abs(value), stderr)))
-        if leading > -5 and size < 7:
+        if leading > -10 and -5 < size < 7:
             places = max(0, 1 - leading)
             return f"{value:.{places}f} ± {stderr:.{places}f}"
         places = size - leading + 1

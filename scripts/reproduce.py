@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from lattice_flows.interrupt import deferred
 from lattice_flows.reproduce import EXPERIMENTS, find
 from lattice_flows.scripts import _options, _output
 from lattice_flows.scripts._command import Command
@@ -28,6 +29,12 @@ _KNOWN = "\n".join(f"  {name:<{_WIDTH}}  {what}" for name, what in EXPERIMENTS.i
     metavar="N",
     help="Experiments that train: how many times, from --seed on.  [default: 1]",
 )
+@click.option(
+    "--runs",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Experiments that train: where their runs are kept.  [default: runs]",
+)
 @_options.output("Write table and data: JSON (the table alone) if FILE ends in .json, else netCDF.")
 @click.option(
     "--plot", "figure", type=click.Path(path_type=Path), metavar="FIGURE", help="Draw the figure."
@@ -46,25 +53,30 @@ def reproduce(
     """A paper's table or figure, ours beside theirs.
 
     Every number that the paper prints, ours, and the exact one where it is known. Experiments that
-    train nothing refuse --preset and --seeds and hold no randomness. Everything is in double
-    precision: --x64 changes nothing.
+    train keep their runs in DIR: one that was interrupted (it leaves with code 75) is carried on by
+    the same command, and a finished one is used as it is. Experiments that train nothing refuse
+    --preset, --seeds and --runs. Numbers are evaluated in double precision: --x64 changes nothing.
 
     \b
-    Example:
+    Examples:
+      lattice-flows reproduce table2 --seeds 3 -o table2.nc --plot table2.png
       lattice-flows reproduce teleportation -o teleportation.nc --plot teleportation.png
     """
     if figure is not None:
         _options.refuse_existing(figure, overwrite)
     experiment = find(name)
     typed = {option: value for option, value in given.items() if value is not None}
-    if unused := [option for option in typed if option not in experiment.options]:
-        raise click.UsageError(f"{name} has no use for --{unused[0]}: leave it out")
+    if typed and not experiment.trains:
+        raise click.UsageError(f"{name} has no use for --{next(iter(typed))}: leave it out")
 
     _options.use_double_precision()
 
     from lattice_flows.reproduce.experiment import Settings
 
-    record = experiment.reproduce(Settings(seed=seed or 0, progress=progress, **typed))
+    with deferred(_notify) as interrupted:
+        record = experiment.reproduce(
+            Settings(seed=seed or 0, progress=progress, interrupted=interrupted, **typed)
+        )
     result = record.as_json()
     text = _output.json_text(result)  # first: what cannot be reported is not written either
     if output is not None and output.suffix == ".json":
@@ -76,6 +88,10 @@ def reproduce(
 
         save_figure(record.figure(), figure)
     click.echo(text if as_json else _readable(result))
+
+
+def _notify(signal: str) -> None:
+    _output.say(f"{signal}: saving after this step (Ctrl-C again stops at once)")
 
 
 def _readable(result: Mapping[str, Any]) -> str:

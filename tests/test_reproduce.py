@@ -1,20 +1,26 @@
-"""Reproductions: what the command prints and writes, and what it refuses."""
+"""Reproductions: what the command prints and writes, what it keeps, and what it refuses."""
 
 import json
 import re
 import sys
 import types
 
+import jax
 import netCDF4
 import numpy as np
 import pytest
 import xarray
 from click.testing import CliRunner
 
+import theories
 from lattice_flows import reproduce
 from lattice_flows.files import Variable
+from lattice_flows.interrupt import Interrupted
+from lattice_flows.plots import save_figure
+from lattice_flows.reproduce import chains
 from lattice_flows.reproduce.experiment import Experiment, Settings
-from lattice_flows.reproduce.record import Row
+from lattice_flows.reproduce.record import Record, Row
+from lattice_flows.run import Run
 from lattice_flows.scripts.cli import main
 from observables import Estimate
 from theories import LatticeFlowsError, Teleportation
@@ -99,11 +105,11 @@ def test_existing_output_is_refused(done, option, name):
 
 def test_an_unknown_name_lists_the_known_ones():
     assert ", ".join(reproduce.EXPERIMENTS) in refused("teleport", code=1)
-    with pytest.raises(LatticeFlowsError, match="choose from teleportation"):
+    with pytest.raises(LatticeFlowsError, match=r"choose from .*teleportation"):
         reproduce.find("teleport")
 
 
-@pytest.mark.parametrize("option", [("--seeds", 2), ("--preset", "quick")])
+@pytest.mark.parametrize("option", [("--seeds", 2), ("--preset", "quick"), ("--runs", "there")])
 def test_an_option_without_use_is_refused(option):
     message = refused("teleportation", *option, code=2)
     assert f"teleportation has no use for {option[0]}: leave it out" in message
@@ -113,7 +119,6 @@ def test_an_option_without_use_is_refused(option):
 def test_every_experiment_is_where_its_name_says(name):
     experiment = reproduce.find(name)
     assert experiment.name == name
-    assert set(experiment.options) <= {"preset", "seeds"}
     assert re.search(rf"\n +{name} ", call("--help").stdout)
 
 
@@ -130,7 +135,7 @@ def trained(monkeypatch):
 
     module = types.ModuleType("lattice_flows.reproduce.table_of_a_test")
     vars(module)["EXPERIMENT"] = Experiment(
-        "table-of-a-test", "a table", "a paper", run, lambda dataset: None, ("preset", "seeds")
+        "table-of-a-test", "a table", "a paper", run, lambda dataset: None, trains=True
     )
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setitem(reproduce.EXPERIMENTS, "table-of-a-test", "a table")
@@ -167,3 +172,59 @@ def test_the_printed_table_has_errors_and_gaps(tmp_path):
         ["log Z", "-", "1.00 ± 0.25", "1.5"],
     ]
     assert json.loads(path.read_text())["rows"][1]["exact"] == 1.5
+
+
+# trainings at single couplings
+
+
+def no_training(*args: object, **given: object) -> None:
+    raise AssertionError("a finished run is trained again")
+
+
+@jax.numpy_dtype_promotion("standard")  # optax leans on it
+def test_trainings_are_kept_and_carried_on(tmp_path, monkeypatch):
+    """Stopped after its first steps, given again, and given once more when all is there.
+
+    The rows are those of the variables, the exact ones those of the transfer matrix.
+    """
+    monkeypatch.setattr(chains, "_STEPS", {"quick": 40, "paper": 60})
+    monkeypatch.setattr(chains, "_DRAWS", 512)
+    points = [{"m": 0.25, "alpha": 0.01}]
+    paper = [{"free_energy": Estimate(-9.78, 0.001)}]
+    folder = tmp_path / "a-quick-0.25-0"
+    stopped = Settings(runs=tmp_path, interrupted=iter((False, True)).__next__)
+    with pytest.raises(Interrupted, match="the same command again"):
+        chains.run_at(stopped, "a", "phi4", points, paper)
+    assert [record["step"] for record in Run.open(folder).history()] == [20]
+
+    settings = Settings(runs=tmp_path)
+    rows, variables = chains.run_at(settings, "a", "phi4", points, paper)
+    assert Run.open(folder).finished
+    assert Run.open(folder).history()[-1]["step"] == 40
+    monkeypatch.setattr(chains, "train", no_training)
+    again, _ = chains.run_at(settings, "a", "phi4", points, paper)
+    assert again == rows
+
+    theory = theories.make("phi4", (16,))
+    exact = theories.TransferMatrix(theory, theory.from_values(m=0.25, alpha=0.01))
+    free_energy, reverse, forward, weight = rows
+    assert free_energy.exact == pytest.approx(-exact.log_z)
+    assert free_energy.paper == paper[0]["free_energy"]
+    assert free_energy.ours.value == variables["kl_reverse"].data[0, 0] - exact.log_z
+    assert free_energy.ours.value > free_energy.exact - 0.1  # a bound, up to noise
+    assert reverse.ours.value == variables["ess_reverse"].data[0, 0]
+    assert forward.ours.value == variables["ess_forward"].data[0, 0]
+    assert weight.exact == pytest.approx(exact.positive_mode_weight)
+    widths = np.diff(variables["bin_edge"].data[0])
+    assert np.sum(widths * variables["histogram"].data[0]) == pytest.approx(1)
+
+    record = Record(reproduce.find("table2"), {}, rows, variables)
+    record.save(tmp_path / "a.nc")
+    with xarray.open_dataset(tmp_path / "a.nc") as file:
+        assert file.sizes["coupling_point"] == file.sizes["seed"] == 1
+    save_figure(record.figure(), tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+    monkeypatch.setattr(chains, "_STEPS", {"quick": 60})
+    with pytest.raises(LatticeFlowsError, match=r"other settings.*--runs"):
+        chains.run_at(settings, "a", "phi4", points)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lattice_flows.files import Dataset, Variable
@@ -23,16 +24,19 @@ def _silent(label: str, total: int) -> AbstractContextManager[Report]:
 
 @dataclass(frozen=True)
 class Settings:
-    """How the experiments that train are run; an experiment looks at those it declares.
+    """How the experiments that train are run.
 
     `preset` is "quick" (minutes on two cores) or "paper" (as long as the paper's own), `seeds` the
     number of trainings whose scatter is the error, the first with `seed`. `progress` opens a
-    report, given a label and a number of steps.
+    report, given a label and a number of steps. The trainings are kept as runs in the directory
+    `runs`; `interrupted` says that they are to be saved and left, with Interrupted.
     """
 
     preset: str = "quick"
     seeds: int = 1
     seed: int = 0
+    runs: Path = Path("runs")
+    interrupted: Callable[[], bool] = lambda: False
     progress: Callable[[str, int], AbstractContextManager[Report]] = _silent
 
 
@@ -41,8 +45,8 @@ class Experiment:
     """A table or figure of a paper that we compute, too.
 
     `run` returns the rows of the table and the netCDF variables; `draw` makes the figure from
-    those variables alone, fresh or read from a file. `options` are the settings that it uses, of
-    "preset" and "seeds". jax must be in double precision (`jax_enable_x64`).
+    those variables alone, fresh or read from a file. One that `trains` nothing has no use for
+    settings. jax must be in double precision (`jax_enable_x64`).
     """
 
     name: str
@@ -50,13 +54,12 @@ class Experiment:
     references: str
     run: Callable[[Settings], tuple[Sequence[Row], Mapping[str, Variable]]]
     draw: Callable[[Dataset], Figure]
-    options: tuple[str, ...] = ()
+    trains: bool = False
 
     def reproduce(self, settings: Settings | None = None) -> Record:
         """Run it, with the default settings if none are given."""
         settings = settings or Settings()
         rows, variables = self.run(settings)
-        used = {name: getattr(settings, name) for name in self.options}
-        if "seeds" in self.options:
-            used["seed"] = settings.seed
+        names = ("preset", "seeds", "seed") if self.trains else ()
+        used = {name: getattr(settings, name) for name in names}
         return Record(self, used, rows, variables)
