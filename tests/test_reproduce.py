@@ -212,6 +212,7 @@ def test_trainings_are_kept_and_carried_on(tmp_path, monkeypatch):
     assert free_energy.paper == paper[0]["free_energy"]
     assert free_energy.ours.value == variables["kl_reverse"].data[0, 0] - exact.log_z
     assert free_energy.ours.value > free_energy.exact - 0.1  # a bound, up to noise
+    assert free_energy.ours.stderr > 0 and weight.ours.stderr > 0  # of one training, too
     assert reverse.ours.value == variables["ess_reverse"].data[0, 0]
     assert forward.ours.value == variables["ess_forward"].data[0, 0]
     assert weight.exact == pytest.approx(exact.positive_mode_weight)

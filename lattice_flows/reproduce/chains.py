@@ -61,6 +61,7 @@ def run_at(
     """
     shown = next(iter(points[0]))
     metrics = {key: np.empty((len(points), settings.seeds)) for key in METRICS}
+    errors = {key: np.zeros((len(points), settings.seeds)) for key in METRICS}
     exact_log_z, exact_weight = np.empty(len(points)), np.empty(len(points))
     histograms, curves, rows = [], [], []
     for i, point in enumerate(points):
@@ -73,23 +74,27 @@ def run_at(
             couplings = sampler.theory.from_values(**config.check_couplings({}))
             report = evaluate(sampler, couplings, jax.random.key(seed), _DRAWS)
             for key in METRICS:
-                metrics[key][i, j] = _number(report, key)
+                metrics[key][i, j], errors[key][i, j] = _number(report, key)
             if j == 0:
                 exact = TransferMatrix(sampler.theory, couplings)
                 exact_log_z[i], exact_weight[i] = exact.log_z, exact.positive_mode_weight
                 curves.append(exact.magnetization_distribution(401))
                 histograms.append(_histogram(sampler, couplings, seed))
-        free_energy = metrics["kl_reverse"][i] - exact_log_z[i]
+        ours = {key: _over_seeds(metrics[key][i], errors[key][i]) for key in METRICS}
         published = paper[i] if paper else {}
+        kl = ours["kl_reverse"]
+        free_energy = Estimate(kl.value - exact_log_z[i], kl.stderr)
         rows += [
-            Row(f"E_q[log q + S] at {label}", _scatter(free_energy),
-                published.get("free_energy"), -exact_log_z[i]),
-            Row(f"reverse ESS at {label}", _scatter(metrics["ess_reverse"][i]),
-                published.get("ess_reverse")),
-            Row(f"forward ESS at {label}", _scatter(metrics["ess_forward"][i])),
-            Row(f"P(M>0) at {label}", _scatter(metrics["positive_mode_weight"][i]),
-                exact=exact_weight[i]),
-        ]  # fmt: skip
+            Row(
+                f"E_q[log q + S] at {label}",
+                free_energy,
+                published.get("free_energy"),
+                -exact_log_z[i],
+            ),
+            Row(f"reverse ESS at {label}", ours["ess_reverse"], published.get("ess_reverse")),
+            Row(f"forward ESS at {label}", ours["ess_forward"]),
+            Row(f"P(M>0) at {label}", ours["positive_mode_weight"], exact=exact_weight[i]),
+        ]
     return rows, _variables(shown, points, metrics, exact_log_z, exact_weight, histograms, curves)
 
 
@@ -121,17 +126,19 @@ def _trained(folder: Path, config: Config, settings: Settings) -> Sampler:
     return Sampler.load(run)
 
 
-def _number(report: Mapping[str, Any], key: str) -> float:
+def _number(report: Mapping[str, Any], key: str) -> Estimate:
+    """A number of `evaluate` with its statistical error, 0 where it gives none."""
     value = report.get(key, report["observables"].get(key))
-    return value["value"] if isinstance(value, Mapping) else value
+    if isinstance(value, Mapping):
+        return Estimate(value["value"], value["stderr"])
+    return Estimate(value, report.get(f"{key}_stderr", 0.0))
 
 
-def _scatter(values: np.ndarray) -> Estimate:
-    """The mean over seeds and its error; the error is 0 (not known) for one seed."""
+def _over_seeds(values: np.ndarray, errors: np.ndarray) -> Estimate:
+    """The mean over trainings and its error from their scatter; the statistical one for one."""
     n = len(values)
-    return Estimate(
-        float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(n)) if n > 1 else 0.0
-    )
+    stderr = np.std(values, ddof=1) / np.sqrt(n) if n > 1 else errors[0]
+    return Estimate(float(np.mean(values)), float(stderr))
 
 
 def _histogram(sampler: Sampler, couplings: Any, seed: int) -> tuple[np.ndarray, np.ndarray]:
