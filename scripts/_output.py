@@ -46,13 +46,29 @@ def headline(result: Mapping[str, Any]) -> str:
 
 
 def readable(result: Mapping[str, Any]) -> str:
-    """A result of `exact`, `evaluate` or `measure` as text."""
-    rows = [(name, quantity(pair)) for name, pair in result["observables"].items()]
-    rows.append(("log_z", quantity(result["log_z"])))
-    reported = {"theory", "shape", "couplings", "observables", "log_z"}
-    rows += [(k, _text(v)) for k, v in result.items() if k not in reported and v is not None]
-    width = max(len(name) for name, _ in rows)
-    return "\n".join([headline(result), *(f"  {name:<{width}}  {text}" for name, text in rows)])
+    """A result of `exact`, `evaluate` or `measure` as text, with exact answers where it has any."""
+    exact = result.get("exact") or {}
+    measured = {**result["observables"], "log_z": result["log_z"]}
+    rows = [
+        (name, quantity(pair), f"exact {exact[name]:.8g}" if name in exact else "")
+        for name, pair in measured.items()
+    ]
+    shown = {"theory", "shape", "couplings", "observables", "log_z", "exact"}
+    shown |= {f"{name}_stderr" for name in result}
+    rows += [
+        (name, _text(_with_error(result, name)), "")
+        for name, value in result.items()
+        if name not in shown and value is not None
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
+    lines = (f"  {name:<{widths[0]}}  {text:<{widths[1]}}  {more}" for name, text, more in rows)
+    return "\n".join([headline(result), *(line.rstrip() for line in lines)])
+
+
+def _with_error(result: Mapping[str, Any], name: str) -> Any:
+    """A number as a pair with its NAME_stderr, where the result has one."""
+    stderr = result.get(f"{name}_stderr")
+    return result[name] if stderr is None else {"value": result[name], "stderr": stderr}
 
 
 def summary(results: Sequence[Mapping[str, Any]]) -> str:
