@@ -72,11 +72,11 @@ def reproduce(
     _options.use_double_precision()
 
     from lattice_flows.reproduce.experiment import Settings
+    from lattice_flows.reproduce.record import reproduce as run_experiment
 
     with deferred(_notify) as interrupted:
-        record = experiment.reproduce(
-            Settings(seed=seed or 0, progress=progress, interrupted=interrupted, **typed)
-        )
+        settings = Settings(seed=seed or 0, progress=progress, interrupted=interrupted, **typed)
+        record = run_experiment(experiment, settings)
     result = record.as_json()
     text = _output.json_text(result)  # first: what cannot be reported is not written either
     if output is not None and output.suffix == ".json":

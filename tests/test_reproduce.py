@@ -18,8 +18,8 @@ from lattice_flows.files import Variable
 from lattice_flows.interrupt import Interrupted
 from lattice_flows.plots import save_figure
 from lattice_flows.reproduce import chains
-from lattice_flows.reproduce.experiment import Experiment, Settings
-from lattice_flows.reproduce.record import Record, Row
+from lattice_flows.reproduce.experiment import Experiment, Row, Settings
+from lattice_flows.reproduce.record import Record
 from lattice_flows.run import Run
 from lattice_flows.scripts.cli import main
 from observables import Estimate

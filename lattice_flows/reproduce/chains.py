@@ -21,8 +21,7 @@ from lattice_flows.evaluation import evaluate
 from lattice_flows.files import Dataset, Variable
 from lattice_flows.interrupt import Interrupted
 from lattice_flows.plot_style import COLOURS, STYLE
-from lattice_flows.reproduce.experiment import Settings
-from lattice_flows.reproduce.record import Row
+from lattice_flows.reproduce.experiment import Row, Settings
 from lattice_flows.run import Run, lock
 from lattice_flows.sampler import Sampler
 from lattice_flows.training import train
@@ -60,42 +59,50 @@ def run_at(
     paper: for each point the paper's numbers, by the names "free_energy" and "ess_reverse".
     """
     shown = next(iter(points[0]))
-    metrics = {key: np.empty((len(points), settings.seeds)) for key in METRICS}
-    errors = {key: np.zeros((len(points), settings.seeds)) for key in METRICS}
-    exact_log_z, exact_weight = np.empty(len(points)), np.empty(len(points))
-    histograms, curves, rows = [], [], []
+    seeds = range(settings.seed, settings.seed + settings.seeds)
+    rows, numbers, exacts, histograms = [], [], [], []
     for i, point in enumerate(points):
         label = f"{shown} = {point[shown]:g}"
-        for j in range(settings.seeds):
-            seed = settings.seed + j
+        reports = []
+        for seed in seeds:
             config = Config(theory, (16,), point, steps=_STEPS[settings.preset], seed=seed)
             folder = settings.runs / f"{name}-{settings.preset}-{point[shown]:g}-{seed}"
             sampler = _trained(folder, config, settings)
             couplings = sampler.theory.from_values(**config.check_couplings({}))
             report = evaluate(sampler, couplings, jax.random.key(seed), _DRAWS)
-            for key in METRICS:
-                metrics[key][i, j], errors[key][i, j] = _number(report, key)
-            if j == 0:
-                exact = TransferMatrix(sampler.theory, couplings)
-                exact_log_z[i], exact_weight[i] = exact.log_z, exact.positive_mode_weight
-                curves.append(exact.magnetization_distribution(401))
+            reports.append({key: _number(report, key) for key in METRICS})
+            if seed == settings.seed:
                 histograms.append(_histogram(sampler, couplings, seed))
-        ours = {key: _over_seeds(metrics[key][i], errors[key][i]) for key in METRICS}
-        published = paper[i] if paper else {}
-        kl = ours["kl_reverse"]
-        free_energy = Estimate(kl.value - exact_log_z[i], kl.stderr)
-        rows += [
-            Row(
-                f"E_q[log q + S] at {label}",
-                free_energy,
-                published.get("free_energy"),
-                -exact_log_z[i],
-            ),
-            Row(f"reverse ESS at {label}", ours["ess_reverse"], published.get("ess_reverse")),
-            Row(f"forward ESS at {label}", ours["ess_forward"]),
-            Row(f"P(M>0) at {label}", ours["positive_mode_weight"], exact=exact_weight[i]),
-        ]
-    return rows, _variables(shown, points, metrics, exact_log_z, exact_weight, histograms, curves)
+                exacts.append(TransferMatrix(sampler.theory, couplings))
+        rows += _rows(label, reports, exacts[i], paper[i] if paper else {})
+        numbers.append(reports)
+    values = np.array([point[shown] for point in points])
+    return rows, {
+        shown: Variable(("coupling_point",), values, f"coupling {shown}"),
+        **_variables(numbers, exacts, histograms),
+    }
+
+
+def _rows(
+    label: str,
+    reports: Sequence[Mapping[str, Estimate]],
+    exact: TransferMatrix,
+    paper: Mapping[str, Estimate],
+) -> list[Row]:
+    """The table's rows for one coupling point, from the numbers of every seed."""
+    ours = {key: _over_seeds([report[key] for report in reports]) for key in METRICS}
+    kl = ours["kl_reverse"]
+    return [
+        Row(
+            f"E_q[log q + S] at {label}",
+            Estimate(kl.value - exact.log_z, kl.stderr),
+            paper.get("free_energy"),
+            -exact.log_z,
+        ),
+        Row(f"reverse ESS at {label}", ours["ess_reverse"], paper.get("ess_reverse")),
+        Row(f"forward ESS at {label}", ours["ess_forward"]),
+        Row(f"P(M>0) at {label}", ours["positive_mode_weight"], exact=exact.positive_mode_weight),
+    ]
 
 
 def _trained(folder: Path, config: Config, settings: Settings) -> Sampler:
@@ -134,11 +141,13 @@ def _number(report: Mapping[str, Any], key: str) -> Estimate:
     return Estimate(value, report.get(f"{key}_stderr", 0.0))
 
 
-def _over_seeds(values: np.ndarray, errors: np.ndarray) -> Estimate:
-    """The mean over trainings and its error from their scatter; the statistical one for one."""
-    n = len(values)
-    stderr = np.std(values, ddof=1) / np.sqrt(n) if n > 1 else errors[0]
-    return Estimate(float(np.mean(values)), float(stderr))
+def _over_seeds(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean over trainings and its error from their scatter; of one, its statistical error."""
+    n = len(estimates)
+    if n == 1:
+        return estimates[0]
+    values = [estimate.value for estimate in estimates]
+    return Estimate(float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(n)))
 
 
 def _histogram(sampler: Sampler, couplings: Any, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -150,17 +159,22 @@ def _histogram(sampler: Sampler, couplings: Any, seed: int) -> tuple[np.ndarray,
 
 
 def _variables(
-    shown, points, metrics, exact_log_z, exact_weight, histograms, curves
+    numbers: Sequence[Sequence[Mapping[str, Estimate]]],
+    exacts: Sequence[TransferMatrix],
+    histograms: Sequence[tuple[np.ndarray, np.ndarray]],
 ) -> dict[str, Variable]:
     at, each = ("coupling_point",), ("coupling_point", "seed")
-    values = np.array([point[shown] for point in points])
-    exact = {"log_z": exact_log_z, "positive_mode_weight": exact_weight}
+    curves = [exact.magnetization_distribution(401) for exact in exacts]
     return {
-        shown: Variable(at, values, f"coupling {shown}"),
-        **{key: Variable(each, metrics[key], what) for key, what in METRICS.items()},
         **{
-            f"{key}_exact": Variable(at, value, f"{METRICS[key]}, exact")
-            for key, value in exact.items()
+            key: Variable(each, np.array([[r[key].value for r in row] for row in numbers]), what)
+            for key, what in METRICS.items()
+        },
+        **{
+            f"{key}_exact": Variable(
+                at, np.array([getattr(exact, key) for exact in exacts]), f"{METRICS[key]}, exact"
+            )
+            for key in ("log_z", "positive_mode_weight")
         },
         **_stacked("bin_edge", "histogram", histograms, "density of M over draws of the flow"),
         **_stacked("magnetization", "magnetization_density_exact", curves, "exact P(M)"),

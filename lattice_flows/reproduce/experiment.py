@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lattice_flows.files import Dataset, Variable
-from lattice_flows.reproduce.record import Record, Row
+from observables import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,6 +40,19 @@ class Settings:
     progress: Callable[[str, int], AbstractContextManager[Report]] = _silent
 
 
+class Row(NamedTuple):
+    """One number of the table.
+
+    `paper` is None where the paper prints no number, `exact` where no exact answer is known. An
+    error of 0 says that there is none: nothing random in ours, or none stated by the paper.
+    """
+
+    quantity: str
+    ours: Estimate
+    paper: Estimate | None = None
+    exact: float | None = None
+
+
 @dataclass(frozen=True)
 class Experiment:
     """A table or figure of a paper that we compute, too.
@@ -55,11 +68,3 @@ class Experiment:
     run: Callable[[Settings], tuple[Sequence[Row], Mapping[str, Variable]]]
     draw: Callable[[Dataset], Figure]
     trains: bool = False
-
-    def reproduce(self, settings: Settings | None = None) -> Record:
-        """Run it, with the default settings if none are given."""
-        settings = settings or Settings()
-        rows, variables = self.run(settings)
-        names = ("preset", "seeds", "seed") if self.trains else ()
-        used = {name: getattr(settings, name) for name in names}
-        return Record(self, used, rows, variables)

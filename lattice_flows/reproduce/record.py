@@ -1,4 +1,4 @@
-"""What every experiment returns: a table of numbers, ours beside the paper's, and the data."""
+"""An experiment done: a table of numbers, ours beside the paper's, and the data."""
 
 from __future__ import annotations
 
@@ -6,33 +6,19 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lattice_flows.files import Dataset, Variable, estimate_variables, write_dataset
+from lattice_flows.reproduce.experiment import Experiment, Row, Settings
 from observables import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lattice_flows.reproduce.experiment import Experiment
-
 FORMAT = "reproduction"
 """`lf_format` of the files."""
-
-
-class Row(NamedTuple):
-    """One number of the table.
-
-    `paper` is None where the paper prints no number, `exact` where no exact answer is known. An
-    error of 0 says that there is none: nothing random in ours, or none stated by the paper.
-    """
-
-    quantity: str
-    ours: Estimate
-    paper: Estimate | None = None
-    exact: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +80,14 @@ class Record:
             **estimate_variables("paper", *paper, "value that the paper prints", axis),
             **estimate_variables("ours", *ours, "value computed here", axis, exact),
         }
+
+
+def reproduce(experiment: Experiment, settings: Settings | None = None) -> Record:
+    """Run an experiment, with the default settings if none are given."""
+    settings = settings or Settings()
+    rows, variables = experiment.run(settings)
+    names = ("preset", "seeds", "seed") if experiment.trains else ()
+    return Record(experiment, {name: getattr(settings, name) for name in names}, rows, variables)
 
 
 def _columns(estimates: Sequence[Estimate]) -> tuple[np.ndarray, np.ndarray]:

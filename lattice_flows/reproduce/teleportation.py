@@ -14,8 +14,7 @@ import numpy as np
 
 from lattice_flows.files import Dataset, Variable
 from lattice_flows.plot_style import COLOURS, STYLE
-from lattice_flows.reproduce.experiment import Experiment, Settings
-from lattice_flows.reproduce.record import Row
+from lattice_flows.reproduce.experiment import Experiment, Row, Settings
 from observables import Estimate
 from theories import Teleportation
 
