@@ -66,6 +66,11 @@ class Config:
     points: str = _option(
         "both", "Where the residual is evaluated.", choices=("both", "own", "walkers")
     )
+    penalty: str = _option(
+        "squared",
+        "L of the deformation residual: E^2, |E|, |E| + E^2 or log(1 + |E|).",
+        choices=("squared", "absolute", "sum", "logarithmic"),
+    )
     width: int = _option(32, "Width of the field's network.", low=1)
     ode_steps: int = _option(16, "Fixed solver steps from base to target.", low=1)
     seed: int = _option(0, "Seed of every random number.", low=0, high=2**32 - 1)

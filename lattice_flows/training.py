@@ -46,7 +46,7 @@ class Trainer:
     def __init__(self, config: Config):
         self.config = config
         self.flow, self.couplings = build(config)
-        setting = Setting(self.flow, self.couplings, config.batch, config.points)
+        setting = Setting(self.flow, self.couplings, config.batch, config.points, config.penalty)
         self.objective = OBJECTIVES[config.objective](setting)
         self.dtype = jnp.float64 if config.x64 else jnp.float32
         warm_up = min(_WARM_UP, max(1, config.steps // 4))

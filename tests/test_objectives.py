@@ -129,12 +129,13 @@ def test_the_loss_on_walkers_is_the_variance_of_the_residual(monkeypatch):
     assert metrics["residual"] == loss
 
 
-def phi4_setting(points, ranges, batch=64) -> tuple[Setting, Params]:
+def phi4_setting(points, ranges, batch=64, penalty="squared") -> tuple[Setting, Params]:
     theory = Phi4((3,))
     field = convolutional(theory, ranges, width=4, channels=2)
     flow = Flow(Ultralocal(theory, 0.5), field, 4)
     given = Couplings(theory.from_values(m=0.6, alpha=0.2), ranges)
-    return Setting(flow, given, batch, points), Params((), random_params(field, 0.7, seed=3))
+    params = Params((), random_params(field, 0.7, seed=3))
+    return Setting(flow, given, batch, points, penalty), params
 
 
 def check_gradient(loss, field, seed):
@@ -157,9 +158,18 @@ def check_gradient(loss, field, seed):
     return value, *aux
 
 
-def test_the_deformation_loss_by_hand_and_its_gradient(monkeypatch, seed):
+@pytest.mark.parametrize(
+    ("penalty", "middle", "by_hand"),
+    [
+        ("squared", np.mean, lambda e: e**2),
+        ("absolute", np.median, np.abs),
+        ("sum", np.mean, lambda e: np.abs(e) * (1 + np.abs(e))),
+        ("logarithmic", np.median, lambda e: np.log(1 + np.abs(e))),
+    ],
+)
+def test_the_deformation_loss_by_hand_and_its_gradient(monkeypatch, seed, penalty, middle, by_hand):
     """C_t is the walkers' alone. The flow's own points are frozen, as the gradient takes them."""
-    setting, params = phi4_setting("both", {"m": (0.25, 1.0)})
+    setting, params = phi4_setting("both", {"m": (0.25, 1.0)}, penalty=penalty)
     objective = OBJECTIVES["deformation"](setting)
     state = groups_of_walkers((3,), ranges=1)
     own = state.phi[:, :4] + 0.1
@@ -187,8 +197,9 @@ def test_the_deformation_loss_by_hand_and_its_gradient(monkeypatch, seed):
     in_groups = jax.jit(jax.vmap(jax.vmap(part, in_axes=(None, None, 0))))
     points = jnp.concatenate([moved.phi, own], axis=1)
     parts = np.asarray(in_groups(moved.t, moved.place, points))
-    residual = parts - parts[:, :12].mean(axis=1, keepdims=True)
-    on_walkers, on_own = np.mean(residual[:, :12] ** 2) * 12 / 11, np.mean(residual[:, 12:] ** 2)
+    residual = parts - middle(parts[:, :12], axis=1, keepdims=True)
+    on_walkers, on_own = (np.mean(by_hand(part)) for part in (residual[:, :12], residual[:, 12:]))
+    on_walkers *= 12 / 11
     assert metrics["residual"] == pytest.approx(on_walkers, rel=1e-10)
     assert metrics["residual_own"] == pytest.approx(on_own, rel=1e-10)
     assert value == pytest.approx(0.75 * on_walkers + 0.25 * on_own, rel=1e-10)

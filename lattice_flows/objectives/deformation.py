@@ -4,7 +4,8 @@ A field V carries p_t = e^{-f_t}/Z_t along exactly where the residual
 
     E(φ, t) = ∂_t f_t + ⟨∇f_t, V⟩ - ∇·V + C_t,      C_t = ∂_t log Z_t = -⟨∂_t f_t⟩_{p_t}
 
-vanishes. The loss is the mean of E² over evaluation points of two kinds:
+vanishes. The loss is the mean of L(E), E² unless another of `PENALTIES` is chosen, over evaluation
+points of two kinds:
 
 - *walkers* that follow p_t (walkers.py), in groups at one (t, θ) each;
 - the flow's *own* trajectories: base draws carried to the group's t by the present flow.
@@ -13,7 +14,8 @@ C_t is a statement about p_t, so it always comes from the walkers: by Stein's id
 ⟨⟨∇f, V⟩ - ∇·V⟩ = 0 under p_t, so minus the group's mean of the other three terms estimates C_t,
 with a variance that vanishes as the flow gets right. With C_t from own trajectories the loss has a
 spurious minimum, a flow that stays near the base. A group of n walkers estimates its own C_t; the
-factor n/(n-1) keeps the expected loss that of the true variance.
+factor n/(n-1) keeps the expected loss that of the true variance. For a penalty that grows slower
+than E² minus the median is the C_t that makes it smallest.
 """
 
 from dataclasses import dataclass
@@ -29,6 +31,15 @@ from lattice_flows.objectives.objective import Setting
 from lattice_flows.walkers import Walkers
 
 WALKERS_A_GROUP, OWN_A_GROUP = 12, 4
+PENALTIES = {
+    "squared": jnp.square,
+    "absolute": jnp.abs,
+    "sum": lambda e: jnp.abs(e) + e**2,
+    "logarithmic": lambda e: jnp.log1p(jnp.abs(e)),
+}
+"""L(E), by name; Máté & Fleuret use the sum."""
+_BY_MEAN = ("squared", "sum")  # C_t by the mean of a group, else by its median
+
 _MOVES = 2  # of every walker in a training step
 _OWN_STEPS = 4  # midpoint steps to an own point: where it lies exactly does not matter
 
@@ -75,13 +86,14 @@ class Deformation:
             return jax.vmap(lambda x: self._residual(params, t, x, theta))(phi)
 
         parts = jax.vmap(residuals)(points, walkers.t, walkers.place)
-        c = -jnp.mean(parts[:, :n], axis=1, keepdims=True)
-        squares = (parts + c) ** 2
-        on_walkers = jnp.mean(squares[:, :n]) * n / (n - 1)
+        middle = jnp.mean if setting.penalty in _BY_MEAN else jnp.median
+        c = -middle(parts[:, :n], axis=1, keepdims=True)
+        penalised = PENALTIES[setting.penalty](parts + c)
+        on_walkers = jnp.mean(penalised[:, :n]) * n / (n - 1)
         metrics = {"residual": on_walkers, "acceptance": jnp.mean(acceptance)}
         if setting.points == "walkers":
             return on_walkers, (walkers, metrics)
-        on_own = jnp.mean(squares[:, n:])
+        on_own = jnp.mean(penalised[:, n:])
         metrics["residual_own"] = on_own
         if setting.points == "own":
             return on_own, (walkers, metrics)

@@ -18,12 +18,14 @@ class Setting:
     """What an objective is given: the flow, the couplings to train on, and sizes.
 
     batch: configurations a step. points: where a residual is evaluated ("own", "walkers", "both").
+    penalty: how it is penalised ("squared", "absolute", "sum", "logarithmic").
     """
 
     flow: Flow
     couplings: Couplings
     batch: int
     points: str
+    penalty: str = "squared"
 
 
 class Objective(Protocol):
