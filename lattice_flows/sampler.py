@@ -4,7 +4,9 @@ Couplings, base and action are evaluated in float64 where jax allows it; the fie
 precision it was trained in, unless `double`. Draws are made in batches of one compiled size.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -32,10 +34,14 @@ class Sampler:
     params: Params
     provenance: dict[str, Any]
 
-    def __post_init__(self) -> None:
-        # compiled once for each size, for every set of couplings
-        object.__setattr__(self, "_draw", jax.jit(self._draw_batch, static_argnums=2))
-        object.__setattr__(self, "_log_weight", jax.jit(self._log_weight_batch, static_argnums=2))
+    @cached_property
+    def _draw(self) -> Callable[..., tuple[jax.Array, jax.Array]]:
+        """Compiled once for each size, for every set of couplings; so is `_log_weight`."""
+        return jax.jit(self._draw_batch, static_argnums=2)
+
+    @cached_property
+    def _log_weight(self) -> Callable[..., jax.Array]:
+        return jax.jit(self._log_weight_batch, static_argnums=2)
 
     @classmethod
     def load(cls, run: Run, double: bool = False) -> "Sampler":
@@ -61,10 +67,7 @@ class Sampler:
         couplings = _arrays(couplings)
         count = -(-n // _BATCH)
         size = min(n, _BATCH)
-        batches = [
-            self._draw(k, couplings, size)  # type: ignore[attr-defined]
-            for k in jax.random.split(key, count)
-        ]
+        batches = [self._draw(k, couplings, size) for k in jax.random.split(key, count)]
         phi, log_weights = (np.concatenate(part)[:n] for part in zip(*batches, strict=True))
         provenance = {**self.provenance, "ode_steps": self.flow.steps}
         return Ensemble(self.theory, couplings, phi, log_weights, provenance)
@@ -82,7 +85,7 @@ class Sampler:
         padding = -len(phi) % size
         padded = np.concatenate([phi, phi[:padding]])
         parts = [
-            self._log_weight(padded[i : i + size], couplings, steps)  # type: ignore[attr-defined]
+            self._log_weight(padded[i : i + size], couplings, steps)
             for i in range(0, len(padded), size)
         ]
         return np.concatenate(parts)[: len(phi)].astype(np.float64)

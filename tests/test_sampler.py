@@ -63,8 +63,7 @@ def test_weights_of_draws_are_those_of_the_flow_backwards(sampler: Sampler, key:
     couplings = sampler.theory.from_values(m=0.5)
     ensemble = sampler.draw(couplings, key, 64)
     backwards = sampler.log_weights(ensemble.configurations, couplings, 64)
-    forwards = Sampler.load(Run.open(sampler.provenance["run"])).draw(couplings, key, 64)
-    assert ensemble.log_weights is not None and forwards.log_weights is not None
+    assert ensemble.log_weights is not None
     np.testing.assert_allclose(backwards, ensemble.log_weights, atol=1e-3)
 
 
