@@ -1,13 +1,15 @@
-"""What several tests share: parameters in double precision that let nothing vanish."""
+"""What several tests share: parameters in double precision that let nothing vanish, a base."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lattice_flows.base.base import Base
 from lattice_flows.fields import Field
 
 
@@ -28,3 +30,19 @@ def random_params(field: Field, size: float, seed: int = 0) -> Any:
         return jnp.asarray(rng.normal(0, size / np.sqrt(fan_in), leaf.shape))
 
     return jax.tree.map(draw, jax.eval_shape(field.init, jax.random.key(0)))
+
+
+@dataclass(frozen=True)
+class White(Base):
+    """Independent normal sites e^{-aφ²}."""
+
+    a: float = 1.0
+
+    def energy(self, params, phi, couplings):
+        return self.a * jnp.sum(phi**2)
+
+    def log_normalisation(self, params, couplings):
+        return jnp.asarray(0.5 * self.theory.sites * np.log(np.pi / self.a))
+
+    def sample(self, params, key, couplings):
+        return jax.random.normal(key, self.theory.shape) / np.sqrt(2 * self.a)

@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
-from helpers import double, random_params
+from helpers import White, double, random_params
 
 from lattice_flows.base import Gaussian, Ultralocal
-from lattice_flows.base.base import Base
 from lattice_flows.fields import Field, hollow
 from lattice_flows.fields.backbone import backbone
 from lattice_flows.flow import Flow, Params
 from theories import FreeField, Phi4, TransferMatrix
-
-
-@dataclass(frozen=True)
-class White(Base):
-    """Independent normal sites e^{-aφ²}."""
-
-    a: float = 1.0
-
-    def energy(self, params, phi, couplings):
-        return self.a * jnp.sum(phi**2)
-
-    def log_normalisation(self, params, couplings):
-        return jnp.asarray(0.5 * self.theory.sites * np.log(np.pi / self.a))
-
-    def sample(self, params, key, couplings):
-        return jax.random.normal(key, self.theory.shape) / np.sqrt(2 * self.a)
 
 
 def linear(matrix: np.ndarray) -> Field:

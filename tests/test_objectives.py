@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import double, random_params
+from helpers import White, double, random_params
 
 from lattice_flows import walkers as annealed
 from lattice_flows.base import Ultralocal
-from lattice_flows.base.base import Base
 from lattice_flows.fields import Field, convolutional
 from lattice_flows.flow import Flow, Params
 from lattice_flows.objectives import OBJECTIVES, Setting
@@ -23,20 +20,6 @@ from theories.lattice import filter_modes, laplacian_eigenvalues
 
 OPEN = jnp.float64(1.0)
 START, MASS_SQUARED = 1.5, 0.4
-
-
-@dataclass(frozen=True)
-class White(Base):
-    """Independent normal sites e^{-aφ²}, a = START."""
-
-    def energy(self, params, phi, couplings):
-        return START * jnp.sum(phi**2)
-
-    def log_normalisation(self, params, couplings):
-        return jnp.asarray(0.5 * self.theory.sites * np.log(np.pi / START))
-
-    def sample(self, params, key, couplings):
-        return jax.random.normal(key, self.theory.shape) / np.sqrt(2 * START)
 
 
 def exact_field(theory: FreeField) -> Field:
@@ -55,7 +38,7 @@ def exact_field(theory: FreeField) -> Field:
 
 def gaussian_setting(shape, points="both", steps=32, batch=64) -> Setting:
     theory = FreeField(shape)
-    flow = Flow(White(theory), exact_field(theory), steps)
+    flow = Flow(White(theory, START), exact_field(theory), steps)
     given = Couplings(theory.from_values(mass_squared=MASS_SQUARED), {})
     return Setting(flow, given, batch, points)
 

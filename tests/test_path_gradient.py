@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
-from helpers import double, random_params
+from helpers import White, double, random_params
 
 from lattice_flows.base import Gaussian, Ultralocal
-from lattice_flows.base.base import Base
 from lattice_flows.config import Config
 from lattice_flows.fields import FIELDS, Field
 from lattice_flows.flow import Flow, Params
@@ -131,20 +129,6 @@ def test_it_is_the_gradient_of_reverse_kl_in_the_mean():
 START, MASS_SQUARED = 1.5, 0.4
 
 
-@dataclass(frozen=True)
-class White(Base):
-    """Independent normal sites e^{-aφ²}, a = START."""
-
-    def energy(self, params, phi, couplings):
-        return START * jnp.sum(phi**2)
-
-    def log_normalisation(self, params, couplings):
-        return jnp.asarray(0.5 * self.theory.sites * np.log(np.pi / START))
-
-    def sample(self, params, key, couplings):
-        return jax.random.normal(key, self.theory.shape) / np.sqrt(2 * START)
-
-
 def test_the_slope_of_kl_between_gaussians_in_closed_form():
     """The field of the linear path to the free field times c: mode by mode q is a Gaussian of
     r = (A/a)^{1-c} times the variance of p, KL = ½ Σ (r - 1 - log r), A = k̂² + M².
@@ -158,7 +142,7 @@ def test_the_slope_of_kl_between_gaussians_in_closed_form():
         rate = -0.5 * (modes - START) / ((1 - t) * START + t * modes)
         return c * filter_modes(rate, phi), c * jnp.sum(rate)
 
-    flow = Flow(White(theory), Field(lambda key: jnp.ones(()), apply), 8)
+    flow = Flow(White(theory, START), Field(lambda key: jnp.ones(()), apply), 8)
     setting = Setting(flow, Couplings(theory.from_values(mass_squared=MASS_SQUARED), {}), 2, "both")
     logs, c = np.log(modes / START), 0.9
     exact = 0.5 * np.sum(logs * (1 - np.exp((1 - c) * logs)))
