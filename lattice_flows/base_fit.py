@@ -18,7 +18,8 @@ import optax
 
 from lattice_flows import walkers as annealed
 from lattice_flows.base import Base
-from lattice_flows.interpolation import LinearPath
+from lattice_flows.params import Params
+from lattice_flows.paths import LinearPath, Path
 from lattice_flows.walkers import Couplings, Walkers
 
 _WALKERS, _GROUPS = 1024, 16
@@ -33,14 +34,16 @@ def fit_base(base: Base, couplings: Couplings, key: jax.Array) -> Any:
         return begin
     path = LinearPath(base)
     start_key, anneal_key = jax.random.split(key)
-    walkers = annealed.start(path, begin, start_key, couplings, _GROUPS, _WALKERS // _GROUPS)
-    walkers, work = _anneal(path, begin, anneal_key, couplings, walkers)
+    walkers = annealed.start(
+        path, Params(begin), start_key, couplings, _GROUPS, _WALKERS // _GROUPS
+    )
+    walkers, work = _anneal(path, Params(begin), anneal_key, couplings, walkers)
     weights = jax.nn.softmax(-work, axis=1)
 
     def loss(params: Any) -> jax.Array:
         def group(phi, place, weights):
             theta = couplings.at(place)
-            base_energy, action = jax.vmap(lambda x: path.ends(params, x, theta))(phi)
+            base_energy, action = jax.vmap(lambda x: path.ends(Params(params), x, theta))(phi)
             exponent = _ORDER * (base_energy - action)
             ratio = jax.nn.logsumexp(exponent, b=weights) / _ORDER
             return ratio + base.log_normalisation(params, theta)
@@ -65,7 +68,7 @@ def fit_base(base: Base, couplings: Couplings, key: jax.Array) -> Any:
 
 
 def _anneal(
-    path: LinearPath, params: Any, key: jax.Array, couplings: Couplings, walkers: Walkers
+    path: Path, params: Params, key: jax.Array, couplings: Couplings, walkers: Walkers
 ) -> tuple[Walkers, jax.Array]:
     """Walkers at t = 1 and the work done on each, (G, n)."""
 

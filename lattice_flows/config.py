@@ -52,11 +52,21 @@ class Config:
         "Training objective.",
         choices=("deformation", "reverse-kl", "path-gradient"),
     )
-    field: str = _option("hollow", "Velocity field.", choices=("hollow", "convolutional"))
+    field: str = _option(
+        "auto",
+        "Velocity field; hollow on lattices, mlp elsewhere.",
+        choices=("auto", "hollow", "convolutional", "mlp"),
+    )
     base: str = _option(
-        "mean-field", "Base density.", choices=("mean-field", "ultralocal", "gaussian")
+        "auto",
+        "Base density; mean-field on lattices (gaussian for a free field), normal elsewhere.",
+        choices=("auto", "mean-field", "ultralocal", "gaussian", "normal"),
     )
     base_curvature: float = _option(0.0, "c of the ultralocal base, in units of √λ.")
+    base_width: float = _option(1.0, "Standard deviation of the normal base.", above=0)
+    interpolation: str = _option(
+        "linear", "Interpolation from base to target.", choices=("linear", "learned")
+    )
     steps: int = _option(2000, "Training steps.", low=1)
     batch: int = _option(1024, "Configurations a step.", low=32)
     learning_rate: float = _option(3e-3, "Adam's initial learning rate.", above=0)
@@ -64,7 +74,17 @@ class Config:
         0.0, "Fraction of the steps over which ranges open up; 0 is off.", low=0, high=1
     )
     points: str = _option(
-        "both", "Where the residual is evaluated.", choices=("both", "own", "walkers")
+        "both",
+        "Where the residual is evaluated: persistent walkers, the flow's own trajectories, both, "
+        "weighted and moved trajectories, a uniform box.",
+        choices=("both", "own", "walkers", "transported", "box"),
+    )
+    half_box: float = _option(10.0, "Half the side of --points box.", above=0)
+    weighted: bool = _option(False, "Own trajectories count by their weights as draws of p_t.")
+    constant: str = _option(
+        "closed",
+        "C_t: mean or median of the residual's other terms, or a network.",
+        choices=("closed", "network"),
     )
     penalty: str = _option(
         "squared",
@@ -81,6 +101,10 @@ class Config:
             if f.metadata:
                 object.__setattr__(self, f.name, _checked(f, getattr(self, f.name)))
         theory = self.make_theory()
+        for name, choice in _automatic(theory).items():
+            if getattr(self, name) == "auto":
+                object.__setattr__(self, name, choice)
+        _refuse_misfits(theory, self.field, self.base)
         object.__setattr__(self, "shape", theory.shape)
         object.__setattr__(self, "couplings", _checked_couplings(theory, self.couplings))
 
@@ -206,6 +230,27 @@ def _checked(field: dataclasses.Field, value: Any) -> Any:
 
 
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+
+
+def _automatic(theory: "Theory") -> dict[str, str]:
+    """What "auto" stands for."""
+    from theories import LatticeTheory
+
+    if not isinstance(theory, LatticeTheory):
+        return {"field": "mlp", "base": "normal"}
+    free = theory.quartic(theory.from_values()) == 0
+    return {"field": "hollow", "base": "gaussian" if free else "mean-field"}
+
+
+def _refuse_misfits(theory: "Theory", field: str, base: str) -> None:
+    """Refuse a field or base that the theory cannot have."""
+    fits = _automatic(theory)
+    if fits["field"] == "mlp" and field != "mlp":
+        refuse(f"{theory.name} is not on a lattice: --field {field} does not fit, use mlp")
+    if fits["base"] == "normal" and base != "normal":
+        refuse(f"{theory.name} is not on a lattice: --base {base} does not fit, use normal")
+    if fits["base"] == "gaussian" and base not in ("gaussian", "normal"):
+        refuse(f"{theory.name} has no quartic term: --base {base} does not fit, use gaussian")
 
 
 def _refuse_unknown(theory: "Theory", names: Mapping[str, Any]) -> None:

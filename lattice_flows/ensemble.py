@@ -19,10 +19,10 @@ from lattice_flows.files import (
     read_dataset,
     write_dataset,
 )
-from observables import LONG_NAMES, Measurement
+from observables import Measurement, quantities
 from observables.weights import as_log_weights
+from theories import Theory
 from theories.errors import LatticeFlowsError
-from theories.theory import Theory
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +33,8 @@ class Ensemble:
     log_weights: (n,) float64, log(e^{-S}/q) with q normalised, so that their mean weight is Z; None
         where the draws come from p itself (exact samples, a chain).
     provenance: how they were made; any JSON.
+    orbit: average over φ → -φ what is measured (observables/orbit.py); not so for draws of a flow
+        that is not odd, where it would hide a lost well.
 
     Raises LatticeFlowsError for shapes that do not fit and numbers that are not finite.
     """
@@ -42,6 +44,7 @@ class Ensemble:
     configurations: NDArray[np.float64]
     log_weights: NDArray[np.float64] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    orbit: bool = True
 
     def __post_init__(self) -> None:
         configurations = np.asarray(self.configurations, dtype=np.float64)
@@ -66,7 +69,11 @@ class Ensemble:
     def measure(self) -> Measurement:
         """All observables with errors; raises LatticeFlowsError for fewer than two draws."""
         return observables.measure(
-            self.theory, self.couplings, self.configurations, self.log_weights
+            self.theory,
+            self.couplings,
+            self.configurations,
+            self.log_weights,
+            orbit=self.orbit,
         )
 
     def save(self, path: str | os.PathLike) -> None:
@@ -87,7 +94,7 @@ class Ensemble:
             title=f"configurations of {describe(self.theory)}",
             config=config_of(self.theory, self.couplings),
             references=self.theory.references,
-            attributes={"lf_provenance": dict(self.provenance)},
+            attributes={"lf_provenance": dict(self.provenance), "lf_orbit": self.orbit},
         )
 
     @classmethod
@@ -109,17 +116,18 @@ class Ensemble:
             dataset["configuration"],
             dataset.get("log_weight"),
             dataset.json("lf_provenance"),
+            dataset.json("lf_orbit") if "lf_orbit" in dataset.attributes else True,
         )
 
 
 def save_measurement(path: str | os.PathLike, ensemble: Ensemble, measurement: Measurement) -> None:
     """Write what was measured on an ensemble (observables.nc), replacing what was there."""
-    estimates = dict(measurement.observables)
+    estimates, names = dict(measurement.observables), quantities(ensemble.theory).long_names
     if measurement.log_z is not None:
         estimates["log_z"] = measurement.log_z
     variables = coupling_variables(ensemble.couplings)
     for name, estimate in estimates.items():
-        variables |= estimate_variables(name, estimate.value, estimate.stderr, LONG_NAMES[name])
+        variables |= estimate_variables(name, estimate.value, estimate.stderr, names[name])
     variables |= {
         "ess": Variable((), np.asarray(measurement.ess), "effective sample size (Kish) / draws"),
         "max_weight_share": Variable(

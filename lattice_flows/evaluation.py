@@ -16,14 +16,8 @@ import numpy as np
 
 from lattice_flows.ensemble import config_of
 from lattice_flows.sampler import Sampler
-from theories import Theory, TransferMatrix
 
 _HALVED = 256  # configurations on which the solver step is halved
-
-
-def exact_answers(theory: Theory, couplings: Any) -> TransferMatrix | None:
-    """The transfer matrix, where the lattice is a chain."""
-    return TransferMatrix(theory, couplings) if len(theory.shape) == 1 else None
 
 
 def evaluate(sampler: Sampler, couplings: Any, key: jax.Array, n: int) -> dict[str, Any]:
@@ -48,7 +42,7 @@ def evaluate(sampler: Sampler, couplings: Any, key: jax.Array, n: int) -> dict[s
         "log_q_step_halving": float(np.max(np.abs(halved - log_weights[: len(few)]))),
         "exact": None,
     }
-    exact = exact_answers(sampler.theory, couplings)
+    exact = sampler.theory.exact(couplings)
     if exact is None:
         return report
     rng = np.random.default_rng(np.asarray(jax.random.key_data(exact_key)))

@@ -9,13 +9,13 @@ The score s = ∇ log q_s obeys an equation of its own along the flow,
 
     ds/dt = -(∂V/∂φ)ᵀ s - ∇(∇·V),
 
-one vector-Jacobian product of (V, ∇·V) (Vaitl et al., arXiv:2206.09016). The flow's density q_s is
-even; orbit resampling (symmetry.py) makes its draws into those of the action.
+one vector-Jacobian product of (V, ∇·V) (Vaitl et al., arXiv:2206.09016). The density q_s of an odd
+flow is even; orbit resampling (symmetry.py) makes its draws into those of the action.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import diffrax
 import jax
@@ -23,13 +23,7 @@ import jax.numpy as jnp
 
 from lattice_flows.base import Base
 from lattice_flows.fields import Field
-
-
-class Params(NamedTuple):
-    """The parameters of a flow: those of its base and those of its field."""
-
-    base: Any
-    field: Any
+from lattice_flows.params import Params
 
 
 @dataclass(frozen=True)
@@ -39,6 +33,11 @@ class Flow:
     base: Base
     field: Field
     steps: int
+
+    @property
+    def odd(self) -> bool:
+        """Whether V(-φ) = -V(φ) and q₀ is even, for a theory whose ± wells it may then relate."""
+        return self.field.odd and self.base.even and self.base.theory.even
 
     def velocity(
         self, params: Params, t: jax.Array, phi: jax.Array, couplings: Any

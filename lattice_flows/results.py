@@ -13,13 +13,11 @@ import numpy as np
 
 from lattice_flows.ensemble import describe
 from lattice_flows.files import Variable, estimate_variables, write_dataset
-from observables import LONG_NAMES
-from theories import TransferMatrix
-from theories.theory import Theory
+from observables import quantities
+from theories import LatticeFlowsError, Theory
 
 _POINTS = ("coupling_point",)
 _NAMES = {
-    **LONG_NAMES,
     "correlator": "correlator <phi_0 phi_r>",
     "energy_gap": "log of the ratio of the two largest eigenvalues of the transfer matrix",
     "ess": "effective sample size (Kish) / draws",
@@ -36,12 +34,18 @@ _TITLES = {
 
 
 def exact_result(theory: Theory, couplings: Any) -> dict[str, Any]:
-    """The exact answers of a chain at one coupling point, from the transfer matrix, errors 0.
+    """The exact answers at one coupling point, errors 0.
 
     There is no ensemble, so `ess` and `max_weight_share` are None.
-    Raises LatticeFlowsError for a theory on a lattice of more than one dimension.
+    Raises LatticeFlowsError where none are known, as on lattices of more than one dimension.
     """
-    answers = dict(TransferMatrix(theory, couplings).observables())
+    exact = theory.exact(couplings)
+    if exact is None:
+        raise LatticeFlowsError(
+            f"no exact answer is known for {describe(theory)}: of lattices for chains only, "
+            "give a single number of sites"
+        )
+    answers = dict(exact.observables())
     log_z = answers.pop("log_z")
     return {
         "theory": theory.name,
@@ -76,6 +80,7 @@ def save_results(
     results have "exact") and each number that the results hold, and the `extra` ones. What is None
     somewhere is NaN there.
     """
+    names: dict[str, str] = {**quantities(theory).long_names, **_NAMES}
     variables = {
         name: _variable(name, [r["couplings"][name] for r in results], f"coupling {name}")
         for name in results[0]["couplings"]
@@ -84,11 +89,12 @@ def save_results(
     exact = [r.get("exact") or {} for r in results]
     for name in estimates[0]:
         pairs = [row[name] or {"value": None, "stderr": None} for row in estimates]
-        variables |= _estimate(name, pairs, [row.get(name) for row in exact])
+        answers = [row.get(name) for row in exact]
+        variables |= _estimate(name, pairs, answers, names.get(name) or name)
     for name in results[0]:
         values = [r[name] for r in results]
         if any(isinstance(v, float | int) for v in values):
-            variables[name] = _variable(name, values, _NAMES.get(name, name.replace("_", " ")))
+            variables[name] = _variable(name, values, names.get(name, name.replace("_", " ")))
     points: Any = [dict(r["couplings"]) for r in results]
     if kind == "observables":  # of one ensemble: scalars, as `measure` writes them
         variables = {name: _first(variable) for name, variable in variables.items()}
@@ -105,12 +111,11 @@ def save_results(
 
 
 def _estimate(
-    name: str, pairs: Sequence[Mapping[str, Any]], exact: Sequence[float | None]
+    name: str, pairs: Sequence[Mapping[str, Any]], exact: Sequence[float | None], title: str
 ) -> dict[str, Variable]:
     value, stderr = (np.array([p[k] for p in pairs], dtype=float) for k in ("value", "stderr"))
     dimensions = _POINTS if value.ndim == 1 else (*_POINTS, "separation")
     answers = None if any(answer is None for answer in exact) else np.array(exact, dtype=float)
-    title = _NAMES.get(name, name)
     variables = estimate_variables(name, value, stderr, title, dimensions, answers)
     if not stderr.any() and answers is None:  # the value itself is the exact one
         del variables[f"{name}_stderr"]

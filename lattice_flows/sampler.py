@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from lattice_flows.config import Config
 from lattice_flows.ensemble import Ensemble
-from lattice_flows.flow import Flow, Params
-from lattice_flows.model import build
+from lattice_flows.flow import Flow
+from lattice_flows.model import Model, build
+from lattice_flows.params import Params
 from lattice_flows.run import Run
-from lattice_flows.symmetry import resample_orbit, symmetric_action
+from lattice_flows.symmetry import resample_orbit
 from theories import Theory
 
 _BATCH = 2048
@@ -30,7 +31,7 @@ class Sampler:
     """A flow with its parameters."""
 
     config: Config
-    flow: Flow
+    model: Model
     params: Params
     provenance: dict[str, Any]
 
@@ -46,14 +47,18 @@ class Sampler:
     @classmethod
     def load(cls, run: Run, double: bool = False) -> "Sampler":
         """The flow of a run as its latest checkpoint has it; the field in float64 if `double`."""
-        flow, _ = build(run.config)
-        shapes = Params(flow.base.init(), jax.eval_shape(flow.field.init, jax.random.key(0)))
+        model = build(run.config)
+        shapes = jax.eval_shape(model.init, jax.random.key(0))
         trained = jnp.float64 if run.config.x64 else jnp.float32
         template = jax.tree.map(lambda x: np.empty(x.shape, trained), shapes)
         params = run.load({"params": template}, subset=True)["params"]
         precision = jnp.float64 if double else trained
         params = params._replace(field=jax.tree.map(lambda x: x.astype(precision), params.field))
-        return cls(run.config, flow, params, {"run": str(run.path), **run.provenance()})
+        return cls(run.config, model, params, {"run": str(run.path), **run.provenance()})
+
+    @property
+    def flow(self) -> Flow:
+        return self.model.flow
 
     @property
     def theory(self) -> Theory:
@@ -70,7 +75,7 @@ class Sampler:
         batches = [self._draw(k, couplings, size) for k in jax.random.split(key, count)]
         phi, log_weights = (np.concatenate(part)[:n] for part in zip(*batches, strict=True))
         provenance = {**self.provenance, "ode_steps": self.flow.steps}
-        return Ensemble(self.theory, couplings, phi, log_weights, provenance)
+        return Ensemble(self.theory, couplings, phi, log_weights, provenance, orbit=self.flow.odd)
 
     def log_weights(
         self, phi: NDArray[np.float64], couplings: Any, steps: int | None = None
@@ -94,6 +99,8 @@ class Sampler:
         flow_key, orbit_key = jax.random.split(key)
         phi, log_q = self.flow.sample(self.params, flow_key, couplings, n)
         log_weights = -self._actions(phi, couplings) - log_q
+        if not self.flow.odd:
+            return phi, log_weights
         keys = jax.random.split(orbit_key, n)
         resample = jax.vmap(lambda k, x: resample_orbit(self.theory, k, x, couplings))
         return resample(keys, phi), log_weights
@@ -103,7 +110,7 @@ class Sampler:
         return -self._actions(phi, couplings) - flow.log_prob(self.params, phi, couplings)
 
     def _actions(self, phi: jax.Array, couplings: Any) -> jax.Array:
-        return jax.vmap(lambda x: symmetric_action(self.theory, x, couplings))(phi)
+        return jax.vmap(lambda x: self.model.path.target(x, couplings))(phi)
 
 
 def _arrays(couplings: Any) -> Any:

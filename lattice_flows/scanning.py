@@ -13,11 +13,10 @@ import jax
 import numpy as np
 
 from lattice_flows.ensemble import config_of
-from lattice_flows.evaluation import exact_answers
 from lattice_flows.files import Variable
 from lattice_flows.results import save_results
 from lattice_flows.sampler import Sampler
-from observables import LONG_NAMES
+from observables import quantities
 from theories import Theory
 
 _CURVE_POINTS = 61
@@ -55,7 +54,7 @@ def scan(
     results = []
     for i, couplings in enumerate(grid):
         measurement = sampler.draw(couplings, jax.random.fold_in(key, i), n).measure()
-        exact = exact_answers(sampler.theory, couplings)
+        exact = sampler.theory.exact(couplings)
         answers = exact.observables() if exact else None
         names = [*measurement.observables, "log_z"]
         results.append(
@@ -74,7 +73,7 @@ def _exact_curve(theory: Theory, grid: Sequence[Any]) -> dict[str, np.ndarray] |
     points = np.array([[float(value) for value in couplings] for couplings in grid])
     steps = np.linspace(0, 1, _CURVE_POINTS)
     span = points[-1] - points[0]
-    if len(theory.shape) != 1 or not span.any():
+    if not span.any() or theory.exact(grid[0]) is None:
         return None
     along = (points - points[0]) @ span / (span @ span)
     if not np.allclose(points[0] + np.outer(along, span), points, rtol=1e-9, atol=1e-12):
@@ -82,8 +81,9 @@ def _exact_curve(theory: Theory, grid: Sequence[Any]) -> dict[str, np.ndarray] |
     line = points[0] + np.outer(steps, span)
     answers = []
     for values in line:
-        exact = exact_answers(theory, theory.Couplings(*map(float, values)))
+        exact = theory.exact(theory.Couplings(*map(float, values)))
         assert exact is not None  # a chain
         answers.append(exact.observables())
+    names = quantities(theory).long_names
     curve = {name: line[:, i] for i, name in enumerate(theory.Couplings._fields) if span[i] != 0}
-    return curve | {name: np.array([a[name] for a in answers]) for name in LONG_NAMES}
+    return curve | {name: np.array([a[name] for a in answers]) for name in names}

@@ -16,10 +16,10 @@ import optax
 
 from lattice_flows.base_fit import fit_base
 from lattice_flows.config import Config
-from lattice_flows.flow import Params
 from lattice_flows.interrupt import Interrupted
 from lattice_flows.model import build
-from lattice_flows.objectives import OBJECTIVES, Setting
+from lattice_flows.objectives import OBJECTIVES
+from lattice_flows.params import Params
 from lattice_flows.run import Run
 from theories.errors import LatticeFlowsError
 
@@ -45,9 +45,8 @@ class Trainer:
 
     def __init__(self, config: Config):
         self.config = config
-        self.flow, self.couplings = build(config)
-        setting = Setting(self.flow, self.couplings, config.batch, config.points, config.penalty)
-        self.objective = OBJECTIVES[config.objective](setting)
+        self.model = build(config)
+        self.objective = OBJECTIVES[config.objective](self.model.setting)
         self.dtype = jnp.float64 if config.x64 else jnp.float32
         warm_up = min(_WARM_UP, max(1, config.steps // 4))
         schedule = optax.warmup_cosine_decay_schedule(
@@ -61,13 +60,14 @@ class Trainer:
         """The state before the first step: the base fitted, the objective's walkers annealed."""
         key, *keys = jax.random.split(key, 4)
         field_key, base_key, objective_key = keys
-        field = jax.tree.map(lambda x: x.astype(self.dtype), self.flow.field.init(field_key))
-        base = fit_base(self.flow.base, self.couplings, base_key)
-        params = Params(base, field)
+        params = jax.tree.map(lambda x: x.astype(self.dtype), self.model.init(field_key))
+        params = params._replace(
+            base=fit_base(self.model.flow.base, self.model.couplings, base_key)
+        )
         return State(
             key,
             params,
-            self.optimiser.init(field),
+            self.optimiser.init(_trained(params)),
             self.objective.init(params, objective_key),
             jnp.zeros((), jnp.int32),
             jnp.zeros((), jnp.int32),
@@ -81,19 +81,20 @@ class Trainer:
     def _step(self, state: State) -> tuple[State, dict[str, jax.Array]]:
         key = jax.random.fold_in(state.key, state.step)
 
-        def loss(field: Any):
-            params = Params(state.params.base, field)
+        def loss(trained: Params):
+            params = trained._replace(base=state.params.base)
             return self.objective.loss(params, state.objective, key, self._opened(state.step))
 
         (value, (objective, metrics)), gradient = jax.value_and_grad(loss, has_aux=True)(
-            state.params.field
+            _trained(state.params)
         )
         norm = optax.tree.norm(gradient)
-        updates, optimiser = self.optimiser.update(gradient, state.optimiser, state.params.field)
-        field = optax.apply_updates(state.params.field, updates)
+        trained = _trained(state.params)
+        updates, optimiser = self.optimiser.update(gradient, state.optimiser, trained)
+        learned = jax.tree.map(jnp.add, trained, updates)
         taken = State(
             state.key,
-            Params(state.params.base, field),
+            learned._replace(base=state.params.base),
             optimiser,
             objective,
             state.step + 1,
@@ -110,6 +111,11 @@ class Trainer:
             return jnp.ones((), self.dtype)
         opening = step.astype(self.dtype) / (self.config.curriculum * self.config.steps)
         return jnp.clip(opening, 0.02, 1.0)
+
+
+def _trained(params: Params) -> Params:
+    """What the optimiser sees: all but the base."""
+    return params._replace(base=())
 
 
 def train(

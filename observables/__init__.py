@@ -3,10 +3,11 @@
 from .estimate import Estimate as Estimate
 from .estimators import average as average
 from .estimators import jackknife as jackknife
+from .lattice import LONG_NAMES as LONG_NAMES
 from .magnetization import magnetization as magnetization
-from .measure import LONG_NAMES as LONG_NAMES
 from .measure import Measurement as Measurement
 from .measure import measure as measure
+from .measure import quantities as quantities
 from .weights import is_reliable as is_reliable
 from .weights import kish_ess as kish_ess
 from .weights import log_mean_weight as log_mean_weight

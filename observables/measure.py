@@ -4,30 +4,15 @@ from dataclasses import dataclass
 from math import isfinite
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from theories.errors import LatticeFlowsError
-from theories.theory import Theory
+from theories import LatticeFlowsError, LatticeTheory, Theory
 
 from . import weights
 from .estimate import Estimate
 from .estimators import as_samples, jackknife
-from .magnetization import binder_cumulant, magnetization, susceptibility
-from .orbit import actions, orbit_average
-
-# What is measured, in the order of every table, and what files call it.
-LONG_NAMES = {
-    "magnetization": "magnetization <M>, M = sum of phi over the sites / V",
-    "abs_magnetization": "absolute magnetization <|M|>",
-    "susceptibility": "susceptibility V (<M^2> - <M>^2)",
-    "susceptibility_abs": "susceptibility V (<M^2> - <|M|>^2)",
-    "binder_cumulant": "Binder cumulant 1 - <M^4> / (3 <M^2>^2)",
-    "phi2": "mean of phi^2 over the sites",
-    "phi4": "mean of phi^4 over the sites",
-    "action_density": "action per site <S> / V",
-    "positive_mode_weight": "probability of a positive magnetization P(M > 0)",
-    "log_z": "logarithm of the partition function, log of the integral of exp(-S)",
-}
+from .lattice import lattice_quantities
+from .quantities import Quantities, target_quantities
 
 
 @dataclass(frozen=True)
@@ -58,7 +43,12 @@ class Measurement:
 
 
 def measure(
-    theory: Theory, couplings, configurations: ArrayLike, log_weights: ArrayLike | None = None
+    theory: Theory,
+    couplings,
+    configurations: ArrayLike,
+    log_weights: ArrayLike | None = None,
+    *,
+    orbit: bool = True,
 ) -> Measurement:
     """Measure every observable on draws from (or weighted to) p ∝ e^{-S}.
 
@@ -66,10 +56,9 @@ def measure(
         configurations: (n, *theory.shape), in the order drawn.
         log_weights: (n,) log(e^{-S}/q) with q normalised; None for draws from p itself. Errors take
             the draws, or blocks of n/200 of them, as independent.
-
-    Every observable is averaged over the Z₂ orbit first (see orbit.py), so that for a symmetric
-    theory ⟨M⟩ = 0 and P(M>0) = ½ come out exactly, without error. A configuration with M = 0 counts
-    half in P(M>0).
+        orbit: average every observable of a lattice theory over the Z₂ orbit first (orbit.py), so
+            that for a symmetric theory ⟨M⟩ = 0 and P(M>0) = ½ come out exactly, without error. To
+            be left out where it would hide that the draws have lost a well.
 
     Raises LatticeFlowsError for shapes that do not fit, fewer than two configurations, and numbers
     that are not finite.
@@ -80,7 +69,7 @@ def measure(
             f"configurations of shape {phi.shape[1:]} do not fit the lattice {tuple(theory.shape)}"
         )
     phi = as_samples(phi)
-    n, sites = len(phi), theory.sites
+    n, measured = len(phi), quantities(theory)
     if log_weights is None:
         log_z, ess, share = None, 1.0, 1.0 / n
     else:
@@ -89,10 +78,10 @@ def measure(
         ess, share = weights.kish_ess(log_weights), weights.max_weight_share(log_weights)
 
     with np.errstate(over="ignore", invalid="ignore"):  # refused below, with the number of them
-        samples = _samples(theory, couplings, phi)
-    values, covariance = jackknife(lambda a: _observables(a, sites), samples, log_weights)
+        samples = measured.samples(couplings, phi, orbit)
+    values, covariance = jackknife(measured.values, samples, log_weights)
     errors = np.sqrt(np.diag(covariance))
-    names = [name for name in LONG_NAMES if name != "log_z"]
+    names = [name for name in measured.long_names if name != "log_z"]
     return Measurement(
         observables={
             name: Estimate(float(value), float(error))
@@ -106,44 +95,11 @@ def measure(
     )
 
 
-def _samples(theory: Theory, couplings, phi: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What is averaged, (n, 8): M |M| M² M⁴ φ² φ⁴ S/V [M>0], each averaged over the orbit."""
-    m = magnetization(phi)
-    s, s_minus = (actions(theory, couplings, sign * phi) for sign in (1, -1))
-    positive = np.heaviside(m, 0.5)
-    squares = phi.reshape(len(phi), -1) ** 2
-    return np.stack(
-        [
-            orbit_average(m, -m, s, s_minus),
-            np.abs(m),
-            m**2,
-            m**4,
-            squares.mean(axis=1),
-            (squares**2).mean(axis=1),
-            orbit_average(s, s_minus, s, s_minus) / theory.sites,
-            orbit_average(positive, 1 - positive, s, s_minus),
-        ],
-        axis=1,
-    )
-
-
-def _observables(averages: NDArray[np.float64], sites: int) -> NDArray[np.float64]:
-    """The observables, in the order of LONG_NAMES, of averages (..., 8) of `_samples`."""
-    m, abs_m, m2, m4, phi2, phi4, action, positive = np.moveaxis(averages, -1, 0)
-    return np.stack(
-        [
-            m,
-            abs_m,
-            susceptibility(m2, m, sites),
-            susceptibility(m2, abs_m, sites),
-            binder_cumulant(m4, m2),
-            phi2,
-            phi4,
-            action,
-            positive,
-        ],
-        axis=-1,
-    )
+def quantities(theory: Theory) -> Quantities:
+    """What is measured on `theory`."""
+    if isinstance(theory, LatticeTheory):
+        return lattice_quantities(theory)
+    return target_quantities(theory)
 
 
 def _pair(estimate: Estimate) -> dict[str, float | None]:

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
-from theories.theory import Theory
+from theories import LatticeTheory
 
 
-def actions(theory: Theory, couplings, configurations: ArrayLike) -> NDArray[np.float64]:
+def actions(theory: LatticeTheory, couplings, configurations: ArrayLike) -> NDArray[np.float64]:
     """S of each configuration, (n, *shape) → (n,), in float64 on the host.
 
-    The definition of `Theory`: stiffness Σ_{x,μ} (φ_x - φ_{x+μ})² + Σ_x potential(φ_x), periodic.
+    The definition of `LatticeTheory`: stiffness Σ_{x,μ} (φ_x - φ_{x+μ})² + Σ_x potential(φ_x).
     It is written again here because jax would compute it in float32 unless told otherwise, and the
     difference S(-φ) - S(φ) of two large numbers is what decides between the wells.
     """

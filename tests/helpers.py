@@ -11,6 +11,10 @@ import numpy as np
 
 from lattice_flows.base.base import Base
 from lattice_flows.fields import Field
+from lattice_flows.flow import Flow
+from lattice_flows.paths import LinearPath
+from lattice_flows.setting import Setting
+from lattice_flows.walkers import Couplings
 
 
 def double(tree: Any) -> Any:
@@ -46,3 +50,8 @@ class White(Base):
 
     def sample(self, params, key, couplings):
         return jax.random.normal(key, self.theory.shape) / np.sqrt(2 * self.a)
+
+
+def linear_setting(flow: Flow, couplings: Couplings, batch: int, **more: Any) -> Setting:
+    """A training on the linear path."""
+    return Setting(flow, LinearPath(flow.base, flow.odd), couplings, batch, **more)

@@ -19,8 +19,8 @@ from helpers import random_params
 
 from lattice_flows import checkpoint
 from lattice_flows.config import Config
-from lattice_flows.flow import Params
 from lattice_flows.model import build
+from lattice_flows.params import Params
 from lattice_flows.run import Run
 from lattice_flows.scripts.cli import main
 from observables import LONG_NAMES
@@ -49,7 +49,7 @@ def make(path: Path, size: float, **settings) -> Run:
     """
     settings = {"field": "convolutional", "base": "ultralocal", "base_curvature": 1.0} | settings
     run = Run.create(path, Config(theory="phi4", width=4, ode_steps=6, **settings))
-    flow, _ = build(run.config)
+    flow = build(run.config).flow
     field = random_params(flow.field, size, seed=1)
     params = Params(
         flow.base.init(), field | {"backbone": {**field["backbone"], "b": jnp.zeros(2)}}

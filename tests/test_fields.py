@@ -62,7 +62,7 @@ def test_the_divergence_is_the_trace_of_the_jacobian(name, case, seed):
         assert np.abs(jacobian).min() > 1e-6 * size  # every site sees every other one
 
 
-@pytest.mark.parametrize(("name", "case"), CASES)
+@pytest.mark.parametrize(("name", "case"), [pair for pair in CASES if pair[0] != "mlp"])
 def test_the_field_moves_with_the_lattice(name, case, seed):
     """V(gφ) = g V(φ) for every translation and point-group element, and V(-φ) = -V(φ)."""
     theory, couplings, params, _, evaluate = made(name, case)
@@ -82,7 +82,7 @@ def test_the_field_moves_with_the_lattice(name, case, seed):
         np.testing.assert_allclose(there, divergence, rtol=0, atol=1e-12 * size * theory.sites)
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", ["hollow", "convolutional"])
 @hypothesis.given(
     t=st.floats(0, 1),
     scale=st.floats(1e-3, 20),
@@ -99,6 +99,14 @@ def test_divergence_and_symmetry_hold_anywhere(name, t, scale, shift, m, seed):
     assert abs(divergence - np.trace(jacobian)) < 1e-12 * size
     moved, _, _ = evaluate(params, t, -jnp.roll(phi, shift)[::-1], couplings)
     np.testing.assert_allclose(moved, -jnp.roll(velocity, shift)[::-1], rtol=0, atol=1e-12 * size)
+
+
+def test_a_field_says_whether_it_is_odd(seed):
+    for name in FIELDS:
+        theory, couplings, params, field, evaluate = made(name, IN_M_AND_LAM)
+        phi = jnp.asarray(draws(theory, seed, 1)[0])
+        there, back = (evaluate(params, jnp.float64(0.4), s * phi, couplings)[0] for s in (1, -1))
+        assert field.odd == bool(np.abs(there + back).max() < 1e-9)
 
 
 @pytest.mark.parametrize(("name", "case"), BOTH_CONDITIONED)

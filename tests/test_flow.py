@@ -13,7 +13,8 @@ from helpers import White, double, random_params
 from lattice_flows.base import Gaussian, Ultralocal
 from lattice_flows.fields import Field, hollow
 from lattice_flows.fields.backbone import backbone
-from lattice_flows.flow import Flow, Params
+from lattice_flows.flow import Flow
+from lattice_flows.params import Params
 from theories import FreeField, Phi4, TransferMatrix
 
 
@@ -23,7 +24,7 @@ def linear(matrix: np.ndarray) -> Field:
     def apply(params, t, phi, couplings):
         return params @ phi, jnp.trace(params)
 
-    return Field(lambda key: jnp.asarray(matrix), apply)
+    return Field(lambda key: jnp.asarray(matrix), apply, odd=True)
 
 
 # closed forms
@@ -60,7 +61,7 @@ def test_the_backbone_carries_white_noise_to_the_free_field(shape, key):
     # a = 6·scale·softplus(bias₀) with scale = 0.1 where there is no quartic term
     bias = jnp.asarray([np.log(np.expm1(a / 0.6)), 0.0])
     params = Params((), {"backbone": {"w": jnp.zeros((1, 2)), "b": bias}})
-    flow = Flow(White(theory, a), Field(lambda key: params.field, transformed.apply), 32)
+    flow = Flow(White(theory, a), Field(lambda key: params.field, transformed.apply, odd=True), 32)
     phi, log_q = flow.sample(params, key, couplings, 20)
     actions = jax.vmap(lambda x: theory.action(x, couplings))(phi)
     exact = -actions - theory.log_z(theory.from_values(mass_squared=a))

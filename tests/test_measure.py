@@ -12,8 +12,8 @@ from scipy.stats import norm
 from observables import LONG_NAMES, average, magnetization, measure
 from observables.orbit import actions, orbit_average
 from theories import DoubleWell, FreeField, Phi4
+from theories import LatticeTheory as Theory
 from theories.errors import LatticeFlowsError
-from theories.theory import Theory
 
 
 class Shift(NamedTuple):

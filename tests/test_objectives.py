@@ -6,13 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import White, double, random_params
+from helpers import White, double, linear_setting, random_params
 
 from lattice_flows import walkers as annealed
 from lattice_flows.base import Ultralocal
 from lattice_flows.fields import Field, convolutional
-from lattice_flows.flow import Flow, Params
-from lattice_flows.objectives import OBJECTIVES, Setting
+from lattice_flows.flow import Flow
+from lattice_flows.objectives import OBJECTIVES
+from lattice_flows.params import Params
+from lattice_flows.setting import Setting
 from lattice_flows.symmetry import symmetric_action
 from lattice_flows.walkers import Couplings, Walkers
 from theories import FreeField, Phi4, TransferMatrix
@@ -33,14 +35,14 @@ def exact_field(theory: FreeField) -> Field:
         rate = -0.5 * (modes - START) / ((1 - t) * START + t * modes)
         return factor * filter_modes(rate, phi), factor * jnp.sum(rate)
 
-    return Field(lambda key: jnp.ones(()), apply)
+    return Field(lambda key: jnp.ones(()), apply, odd=True)
 
 
 def gaussian_setting(shape, points="both", steps=32, batch=64) -> Setting:
     theory = FreeField(shape)
     flow = Flow(White(theory, START), exact_field(theory), steps)
     given = Couplings(theory.from_values(mass_squared=MASS_SQUARED), {})
-    return Setting(flow, given, batch, points)
+    return linear_setting(flow, given, batch, points=points)
 
 
 EXACT = Params((), jnp.ones(()))
@@ -67,22 +69,23 @@ def test_the_residual_vanishes_for_the_exact_field():
     run = jax.jit(jax.value_and_grad(objective.loss, has_aux=True))
     (loss, (moved, metrics)), slope = run(EXACT, state, jax.random.key(2), OPEN)
     assert 0 <= loss < 1e-20 and abs(slope.field) < 1e-10
-    assert metrics["residual"] < 1e-20 and metrics["residual_own"] < 1e-20
+    assert metrics["residual"] < 1e-20
     wrong = EXACT._replace(field=jnp.asarray(0.9))
     (loss, (_, metrics)), slope = run(wrong, moved, jax.random.key(3), OPEN)
     assert loss > 1e-3 and slope.field < -1e-2
-    assert metrics["residual"] > 1e-3 and metrics["residual_own"] > 1e-3
     # 12 walkers and 4 own points a group
-    mixed = 0.75 * metrics["residual"] + 0.25 * metrics["residual_own"]
-    assert loss == pytest.approx(float(mixed), rel=1e-12)
+    own = loss - 0.75 * 12 / 11 * metrics["residual"]
+    assert metrics["residual"] > 1e-3 and own > 1e-4
 
 
-@pytest.mark.parametrize(("points", "metric"), [("walkers", "residual"), ("own", "residual_own")])
-def test_the_points_that_are_asked_for_make_the_loss(points, metric):
+@pytest.mark.parametrize("points", ["walkers", "own", "transported", "box"])
+def test_the_residual_vanishes_on_all_kinds_of_points(points):
     objective = OBJECTIVES["deformation"](gaussian_setting((3,), points))
-    wrong, state = EXACT._replace(field=jnp.asarray(0.9)), groups_of_walkers((3,))
-    loss, (_, metrics) = jax.jit(objective.loss)(wrong, state, jax.random.key(3), OPEN)
-    assert loss == metrics[metric] > 1e-3
+    state = groups_of_walkers((3,)) if points == "walkers" else ()
+    run = jax.jit(objective.loss)
+    exact, _ = run(EXACT, state, jax.random.key(3), OPEN)
+    wrong, _ = run(EXACT._replace(field=jnp.asarray(0.9)), state, jax.random.key(3), OPEN)
+    assert 0 <= exact < 1e-20 and wrong > 1e-5
 
 
 def test_the_loss_on_walkers_is_the_variance_of_the_residual(monkeypatch):
@@ -109,7 +112,7 @@ def test_the_loss_on_walkers_is_the_variance_of_the_residual(monkeypatch):
     expected = 0.01 * 0.5 * np.sum(((modes - START) / (precision / 2)) ** 2, axis=1)
     # a group's estimate of its variance scatters by about √(2/(n-1)), more for few modes
     assert loss == pytest.approx(expected.mean(), rel=4.5 * 0.6 / np.sqrt(groups))
-    assert metrics["residual"] == loss
+    assert metrics["residual"] * n / (n - 1) == pytest.approx(float(loss), rel=1e-12)
 
 
 def phi4_setting(points, ranges, batch=64, penalty="squared") -> tuple[Setting, Params]:
@@ -118,7 +121,7 @@ def phi4_setting(points, ranges, batch=64, penalty="squared") -> tuple[Setting, 
     flow = Flow(Ultralocal(theory, 0.5), field, 4)
     given = Couplings(theory.from_values(m=0.6, alpha=0.2), ranges)
     params = Params((), random_params(field, 0.7, seed=3))
-    return Setting(flow, given, batch, points, penalty), params
+    return linear_setting(flow, given, batch, points=points, penalty=penalty), params
 
 
 def check_gradient(loss, field, seed):
@@ -156,7 +159,7 @@ def test_the_deformation_loss_by_hand_and_its_gradient(monkeypatch, seed, penalt
     objective = OBJECTIVES["deformation"](setting)
     state = groups_of_walkers((3,), ranges=1)
     own = state.phi[:, :4] + 0.1
-    monkeypatch.setattr(type(objective), "_own_points", lambda *args: own)
+    monkeypatch.setattr(type(objective.source), "_own_points", lambda *args: own)
 
     def loss(field):
         return objective.loss(params._replace(field=field), state, jax.random.key(2), OPEN)
@@ -182,20 +185,18 @@ def test_the_deformation_loss_by_hand_and_its_gradient(monkeypatch, seed, penalt
     parts = np.asarray(in_groups(moved.t, moved.place, points))
     residual = parts - middle(parts[:, :12], axis=1, keepdims=True)
     on_walkers, on_own = (np.mean(by_hand(part)) for part in (residual[:, :12], residual[:, 12:]))
-    on_walkers *= 12 / 11
     assert metrics["residual"] == pytest.approx(on_walkers, rel=1e-10)
-    assert metrics["residual_own"] == pytest.approx(on_own, rel=1e-10)
-    assert value == pytest.approx(0.75 * on_walkers + 0.25 * on_own, rel=1e-10)
+    assert value == pytest.approx(0.75 * 12 / 11 * on_walkers + 0.25 * on_own, rel=1e-10)
     assert not np.allclose(residual.mean(axis=1), 0)
 
 
 def test_own_points_lie_on_the_flow():
     """The midpoint rule's own points against the flow's solver, started from the same draws."""
-    setting = gaussian_setting((4,), "own")
-    objective = OBJECTIVES["deformation"](setting)
+    setting = gaussian_setting((4,), "both")
+    source = OBJECTIVES["deformation"](setting).source
     times = jnp.asarray([0.0, 0.5, 1.0])
     state = Walkers(jnp.zeros((3, 12, 4)), times, jnp.zeros((3, 0)), jnp.zeros(3))
-    points = objective._own_points(EXACT, jax.random.key(7), state, OPEN)
+    points = source._own_points(EXACT, jax.random.key(7), state, OPEN)
     keys = jax.random.split(jax.random.key(7), (3, points.shape[1]))
     flow = setting.flow
     for i in range(3):
@@ -258,12 +259,11 @@ def test_reverse_kl_is_averaged_over_the_ranges():
     Its own draws are those of the base, 16 for each of 256 values of m: within 4.5 errors.
     """
     theory = Phi4((3,))
-    nothing = Field(lambda key: jnp.zeros(()), lambda p, t, x, c: (p * x, p))
-    setting = Setting(
+    nothing = Field(lambda key: jnp.zeros(()), lambda p, t, x, c: (p * x, p), odd=True)
+    setting = linear_setting(
         Flow(Ultralocal(theory, 0.5), nothing, 1),
         Couplings(theory.from_values(alpha=0.0), {"m": (0.2, 1.0)}),
         4096,
-        "both",
     )
     loss = jax.jit(OBJECTIVES["reverse-kl"](setting).loss)
     params, key = Params((), jnp.zeros(())), jax.random.key(1)

@@ -9,13 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
-from helpers import White, double, random_params
+from helpers import White, double, linear_setting, random_params
 
 from lattice_flows.base import Gaussian, Ultralocal
 from lattice_flows.config import Config
 from lattice_flows.fields import FIELDS, Field
-from lattice_flows.flow import Flow, Params
-from lattice_flows.objectives import OBJECTIVES, Setting
+from lattice_flows.flow import Flow
+from lattice_flows.objectives import OBJECTIVES
+from lattice_flows.params import Params
+from lattice_flows.setting import Setting
 from lattice_flows.training import CHUNK, Trainer
 from lattice_flows.walkers import Couplings
 from theories import FreeField, Phi4, TransferMatrix
@@ -31,7 +33,7 @@ OPEN = jnp.float64(1.0)
 def test_the_score_is_the_slope_of_log_q(name, shape):
     """Against jax's gradient of log q, which solves the flow backwards and knows no score."""
     theory = Phi4(shape)
-    field = FIELDS[name](theory, {}, width=4, channels=2)
+    field = FIELDS[name](theory, {}, 4)
     flow = Flow(Gaussian(theory), field, 48)
     params = Params((), random_params(field, 0.7, seed=5))
     couplings = double(theory.from_values(m=0.6, alpha=0.2))
@@ -53,7 +55,7 @@ def test_the_score_is_the_slope_of_log_q(name, shape):
 def test_the_score_of_a_linear_field_in_closed_form(rng):
     """V = Aφ carries the score s to e^{-Aᵀ}s; in the field's precision, kept in that of φ."""
     theory, matrix = Phi4((4,)), rng.normal(size=(4, 4))
-    field = Field(lambda key: jnp.asarray(matrix), lambda p, t, x, c: (p @ x, jnp.trace(p)))
+    field = Field(lambda key: jnp.asarray(matrix), lambda p, t, x, c: (p @ x, jnp.trace(p)), True)
     flow, couplings = Flow(Ultralocal(theory, 0.5), field, 64), double(theory.from_values())
     with_score = jax.jit(flow.sample_with_score, static_argnums=3)
     inverse = scipy.linalg.expm(-matrix)
@@ -77,7 +79,7 @@ def small_field(theory) -> Field:
         v = p[0] * phi + p[1] * bent + p[2] * t * jnp.roll(phi, 1, axis=0)
         return v, p[0] * theory.sites + p[1] * jnp.sum(1 - bent**2)
 
-    return Field(lambda key: jnp.zeros(3), apply)
+    return Field(lambda key: jnp.zeros(3), apply, odd=True)
 
 
 SOMEWHERE = jnp.asarray([0.3, -0.7, 0.5])
@@ -86,7 +88,7 @@ SOMEWHERE = jnp.asarray([0.3, -0.7, 0.5])
 def phi4_setting(ranges, batch) -> Setting:
     theory = Phi4((4,))
     flow = Flow(Gaussian(theory), small_field(theory), 4)
-    return Setting(flow, Couplings(theory.from_values(m=0.6, alpha=1.0), ranges), batch, "both")
+    return linear_setting(flow, Couplings(theory.from_values(m=0.6, alpha=1.0), ranges), batch)
 
 
 def gradients(name: str, setting: Setting) -> Callable[[jax.Array, jax.Array], np.ndarray]:
@@ -142,8 +144,8 @@ def test_the_slope_of_kl_between_gaussians_in_closed_form():
         rate = -0.5 * (modes - START) / ((1 - t) * START + t * modes)
         return c * filter_modes(rate, phi), c * jnp.sum(rate)
 
-    flow = Flow(White(theory, START), Field(lambda key: jnp.ones(()), apply), 8)
-    setting = Setting(flow, Couplings(theory.from_values(mass_squared=MASS_SQUARED), {}), 2, "both")
+    flow = Flow(White(theory, START), Field(lambda key: jnp.ones(()), apply, odd=True), 8)
+    setting = linear_setting(flow, Couplings(theory.from_values(mass_squared=MASS_SQUARED), {}), 2)
     logs, c = np.log(modes / START), 0.9
     exact = 0.5 * np.sum(logs * (1 - np.exp((1 - c) * logs)))
     keys = jax.random.split(jax.random.key(8), 2000)
@@ -161,7 +163,7 @@ def test_it_has_no_noise_where_q_is_p():
     """
     theory = FreeField((2, 2))
     flow = Flow(Gaussian(theory), small_field(theory), 4)
-    setting = Setting(flow, Couplings(theory.from_values(mass_squared=MASS_SQUARED), {}), 2, "both")
+    setting = linear_setting(flow, Couplings(theory.from_values(mass_squared=MASS_SQUARED), {}), 2)
     path, plain = gradients("path-gradient", setting), gradients("reverse-kl", setting)
     keys = jax.random.split(jax.random.key(9), 100)
     assert np.abs(path(0 * SOMEWHERE, keys)).max() < 1e-12

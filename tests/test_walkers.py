@@ -11,11 +11,15 @@ from helpers import double
 
 from lattice_flows import walkers as annealed
 from lattice_flows.base import Ultralocal
-from lattice_flows.interpolation import LinearPath
+from lattice_flows.params import Params
+from lattice_flows.paths import LinearPath
 from lattice_flows.walkers import Couplings, Walkers
 from theories import Phi4, TransferMatrix
 
 FALSE_ALARM = 1e-4
+
+
+NOTHING = Params(())
 
 
 def made(shape, alpha=0.0, curvature=0.5):
@@ -34,10 +38,10 @@ def test_the_path_joins_base_and_target(rng):
     base = float(path.base.energy((), phi, couplings))
     plus, minus = (float(theory.action(sign * phi, couplings)) for sign in (1, -1))
     target = -np.log((np.exp(-plus) + np.exp(-minus)) / 2)
-    assert path.energy((), t, phi, couplings) == pytest.approx(0.7 * base + 0.3 * target)
-    assert path.rate((), t, phi, couplings) == pytest.approx(target - base)
-    slope = jax.grad(lambda t: path.energy((), t, phi, couplings))(t)
-    assert path.rate((), t, phi, couplings) == pytest.approx(float(slope))
+    assert path.energy(NOTHING, t, phi, couplings) == pytest.approx(0.7 * base + 0.3 * target)
+    assert path.rate(NOTHING, t, phi, couplings) == pytest.approx(target - base)
+    slope = jax.grad(lambda t: path.energy(NOTHING, t, phi, couplings))(t)
+    assert path.rate(NOTHING, t, phi, couplings) == pytest.approx(float(slope))
 
 
 def test_places_are_couplings():
@@ -59,11 +63,11 @@ def at_the_target():
     @jax.jit
     def anneal(key):
         keys = jax.random.split(key, 3)
-        walkers = annealed.start(path, (), keys[0], given, 3, 1500)
+        walkers = annealed.start(path, NOTHING, keys[0], given, 3, 1500)
         walkers = walkers._replace(place=jnp.asarray([[0.0], [0.5], [1.0]]))
         # the base does not depend on m: these draws are exact at the new places, too
-        walkers = annealed.anneal(path, (), keys[1], given, walkers, jnp.ones(3), 400)
-        return annealed.move(path, (), keys[2], given, walkers)
+        walkers = annealed.anneal(path, NOTHING, keys[1], given, walkers, jnp.ones(3), 400)
+        return annealed.move(path, NOTHING, keys[2], given, walkers)
 
     return theory, given, *anneal(jax.random.key(5))
 
@@ -96,7 +100,7 @@ def moments_in_the_plane(path, couplings, t):
     """⟨φ²⟩, ⟨φ₁φ₂⟩, ⟨φ⁴⟩ under p_t of two sites, by the trapezoid rule, and the nodes' weights."""
     axis = np.linspace(-6.5, 6.5, 201)
     nodes = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
-    energies = jax.vmap(lambda x: path.energy((), t, x, couplings))(jnp.asarray(nodes))
+    energies = jax.vmap(lambda x: path.energy(NOTHING, t, x, couplings))(jnp.asarray(nodes))
     weights = np.exp(-np.asarray(energies))
     weights /= weights.sum()
     x, y = nodes.T
@@ -111,7 +115,7 @@ def move_20_times():
     @jax.jit
     def move(walkers, key):
         def step(moved, key):
-            moved, acceptance = annealed.move(path, (), key, given, moved)
+            moved, acceptance = annealed.move(path, NOTHING, key, given, moved)
             return moved._replace(log_step=walkers.log_step), acceptance
 
         return jax.lax.scan(step, walkers, jax.random.split(key, 20))
@@ -181,7 +185,7 @@ def test_times_and_places_wander_uniformly():
 
 def test_walkers_begin_as_draws_of_the_base(seed):
     _, path, given = made((3,), curvature=0.5)
-    walkers = annealed.start(path, (), jax.random.key(seed), given, 40, 100)
+    walkers = annealed.start(path, NOTHING, jax.random.key(seed), given, 40, 100)
     assert walkers.phi.shape == (40, 100, 3) and np.all(walkers.t == 0)
     assert len(np.unique(walkers.phi)) == walkers.phi.size
     assert scipy.stats.kstest(walkers.place[:, 0], "uniform").pvalue > FALSE_ALARM

@@ -7,11 +7,13 @@ from .double_well import DoubleWellCouplings as DoubleWellCouplings
 from .errors import LatticeFlowsError as LatticeFlowsError
 from .free_field import FreeField as FreeField
 from .free_field import FreeFieldCouplings as FreeFieldCouplings
+from .lattice_theory import LatticeTheory as LatticeTheory
+from .lattice_theory import Rescaled as Rescaled
+from .lattice_theory import Symmetries as Symmetries
 from .phi4 import Phi4 as Phi4
 from .phi4 import Phi4Couplings as Phi4Couplings
 from .teleportation import Teleportation as Teleportation
-from .theory import Rescaled as Rescaled
-from .theory import Symmetries as Symmetries
+from .theory import ExactAnswers as ExactAnswers
 from .theory import Theory as Theory
 from .transfer_matrix import TransferMatrix as TransferMatrix
 
@@ -20,11 +22,19 @@ THEORIES: dict[str, type[Theory]] = {
 }
 
 
-def make(name: str, shape: tuple[int, ...]) -> Theory:
-    """The theory called `name` on a lattice of `shape`.
+def find(name: str) -> type[Theory]:
+    """The theory called `name`.
 
-    Raises LatticeFlowsError for an unknown name (naming the known ones) or a bad shape.
+    Raises LatticeFlowsError for an unknown name (naming the known ones).
     """
     if name not in THEORIES:
         raise LatticeFlowsError(f"there is no theory {name!r}; choose from {', '.join(THEORIES)}")
-    return THEORIES[name](shape)
+    return THEORIES[name]
+
+
+def make(name: str, shape: tuple[int, ...]) -> Theory:
+    """The theory called `name` on a lattice of `shape`.
+
+    Raises LatticeFlowsError for an unknown name or a bad shape.
+    """
+    return find(name)(shape)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from .errors import LatticeFlowsError
-from .theory import Theory
+from .lattice_theory import LatticeTheory
 
 
 class DoubleWellCouplings(NamedTuple):
@@ -27,7 +27,7 @@ class DoubleWellCouplings(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DoubleWell(Theory):
+class DoubleWell(LatticeTheory):
     """The double-well path integral; the formula is at the head of this module.
 
     Raises LatticeFlowsError for a shape with more than one axis: time is the only one.

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from .lattice import laplacian_eigenvalues
-from .theory import Theory
+from .lattice_theory import LatticeTheory
 
 
 class FreeFieldCouplings(NamedTuple):
@@ -25,7 +25,7 @@ class FreeFieldCouplings(NamedTuple):
 
 
 @dataclass(frozen=True)
-class FreeField(Theory):
+class FreeField(LatticeTheory):
     """The free scalar field; the formula is at the head of this module."""
 
     name: ClassVar[str] = "free-field"

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from .errors import LatticeFlowsError
-from .theory import Rescaled, Theory
+from .lattice_theory import LatticeTheory, Rescaled
 
 
 class Phi4Couplings(NamedTuple):
@@ -26,7 +26,7 @@ class Phi4Couplings(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Phi4(Theory):
+class Phi4(LatticeTheory):
     """φ⁴ theory; the formula is at the head of this module."""
 
     name: ClassVar[str] = "phi4"

@@ -1,55 +1,63 @@
 """The contract every theory fulfils.
 
-    p(φ) = e^{-S(φ)} / Z,    S(φ) = stiffness Σ_{x,μ} (φ_x - φ_{x+μ})² + Σ_x potential(φ_x)
+    p(φ) = e^{-S(φ)} / Z
 
-on a periodic lattice. The bond sum takes every site and direction once, so an axis of length 2 has
-two bonds between its two sites. Couplings are data, not structure: a NamedTuple of scalars that is
-passed to every method, so that one sampler can serve a whole range of them.
+of a configuration φ, an array of `shape`. Couplings are data, not structure: a NamedTuple of
+scalars that is passed to every method, so that one sampler can serve a whole range of them.
+Lattice theories (lattice_theory.py) have more to say of their action; targets that are not on a
+lattice (mixtures.py, many_well.py) fulfil this much.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .errors import LatticeFlowsError
-from .lattice import PointGroupElement, bond_energy, point_group
 
 
-@dataclass(frozen=True)
-class Symmetries:
-    """The symmetry group of an action, as data.
+class ExactAnswers(Protocol):
+    """The exact solution of a theory at one set of couplings."""
 
-    translations: the number of steps along each axis that leave the lattice as it is (its shape).
-    point_group: rotations and reflections about a site (`theories.lattice.transform` applies one).
-    z2_odd: the couplings that change sign under φ → -φ. S(-φ; -odd) = S(φ; odd) always (they are
-        spurions); φ → -φ alone is a symmetry exactly where they all vanish.
-    """
+    @property
+    def log_z(self) -> float: ...
 
-    translations: tuple[int, ...]
-    point_group: tuple[PointGroupElement, ...]
-    z2_odd: tuple[str, ...]
+    def observables(self) -> Mapping[str, Any]:
+        """Exact values by name, `log_z` among them."""
+        ...
+
+    def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        """n independent exact draws, (n, *shape) float64."""
+        ...
 
 
 @dataclass(frozen=True)
 class Theory(ABC):
-    """A scalar lattice field theory on a periodic lattice of `shape`, each side at least 2.
+    """A density on arrays of `shape`.
 
-    Raises LatticeFlowsError for a shape that is not a tuple of integers ≥ 2.
+    even: S(-φ; -odd) = S(φ; odd), `odd` the couplings named in `z2_odd`, which are then spurions:
+        φ → -φ alone is a symmetry exactly where they all vanish.
+    own_shape: the one shape of a theory that has no other.
+
+    Raises LatticeFlowsError for a shape that is not a tuple of integers ≥ `least_side`.
     """
 
     shape: tuple[int, ...]
 
     name: ClassVar[str]
     Couplings: ClassVar[Any]
+    even: ClassVar[bool] = True
     z2_odd: ClassVar[tuple[str, ...]] = ()
     positive: ClassVar[tuple[str, ...]] = ()
+    own_shape: ClassVar[tuple[int, ...] | None] = None
+    least_side: ClassVar[int] = 1
     references: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
@@ -58,44 +66,49 @@ class Theory(ABC):
         except TypeError:
             shape = ()
         whole = all(isinstance(side, Integral) and not isinstance(side, bool) for side in shape)
-        if not shape or not whole or min(shape) < 2:
+        if not shape or not whole or min(shape) < self.least_side:
             raise LatticeFlowsError(
-                f"a lattice needs at least 2 sites in every direction, got shape {self.shape!r}; "
+                f"{self._needs()}, got shape {self.shape!r}; "
                 "give whole numbers such as (16,) or (8, 8)"
+            )
+        if self.own_shape not in (None, shape):
+            raise LatticeFlowsError(
+                f"{self.name} has {self.own_shape[0]} components, not shape {self.shape!r}: "  # type: ignore[index]
+                "leave --sites out"
             )
         object.__setattr__(self, "shape", tuple(int(side) for side in shape))
 
+    def _needs(self) -> str:
+        return f"{self.name} needs at least {self.least_side} components"
+
     @property
     def sites(self) -> int:
-        """The volume V, the number of sites."""
+        """The number of degrees of freedom; on a lattice the volume V."""
         return int(np.prod(self.shape))
 
-    @property
-    def symmetries(self) -> Symmetries:
-        return Symmetries(self.shape, point_group(self.shape), self.z2_odd)
-
     @abstractmethod
-    def stiffness(self, couplings) -> Any:
-        """The coefficient of (φ_x - φ_{x+μ})²; a scalar."""
-
-    @abstractmethod
-    def potential(self, x, couplings) -> Any:
-        """The one-site potential, elementwise, for NumPy and jax arrays alike."""
-
-    @abstractmethod
-    def quadratic(self, couplings) -> Any:
-        """The coefficient of x² in the potential where the odd couplings vanish."""
-
-    @abstractmethod
-    def quartic(self, couplings) -> Any:
-        """The coefficient of x⁴ in the potential; it rules the large-field behaviour."""
-
     def action(self, phi: jax.Array, couplings) -> jax.Array:
         """S(φ) of one configuration, a scalar in the precision of `phi` (vmap for more).
 
         Differentiable in `phi` and in the couplings.
-        Raises LatticeFlowsError if `phi` has another shape than the lattice or is not real.
+        Raises LatticeFlowsError if `phi` has another shape or is not real (`checked` does that).
         """
+
+    def exact(self, couplings) -> ExactAnswers | None:
+        """The exact solution at these couplings (one set of numbers); None where none is known."""
+        return None
+
+    @property
+    def mode_names(self) -> tuple[str, ...]:
+        """The modes that `modes` tells apart, K of them; none by default."""
+        return ()
+
+    def modes(self, phi: np.ndarray) -> np.ndarray:
+        """To which mode each configuration (n, *shape) belongs: (n, K) shares in [0, 1]."""
+        return np.zeros((len(phi), 0))
+
+    def checked(self, phi: jax.Array, couplings) -> tuple[jax.Array, Any]:
+        """One configuration and the couplings in its precision, as `action` wants them."""
         phi = jnp.asarray(phi)
         if phi.shape != self.shape:
             raise LatticeFlowsError(
@@ -104,9 +117,7 @@ class Theory(ABC):
             )
         if not jnp.issubdtype(phi.dtype, jnp.floating):
             raise LatticeFlowsError(f"configurations are real numbers, got {phi.dtype}")
-        couplings = type(couplings)(*(jnp.asarray(value, phi.dtype) for value in couplings))
-        bonds = self.stiffness(couplings) * bond_energy(phi)
-        return bonds + jnp.sum(self.potential(phi, couplings))
+        return phi, type(couplings)(*(jnp.asarray(value, phi.dtype) for value in couplings))
 
     def from_values(self, **values) -> Any:
         """Couplings from names and values, the defaults filled in.
@@ -144,21 +155,10 @@ class Theory(ABC):
 
     def is_symmetric(self, couplings) -> bool:
         """Whether φ → -φ is a symmetry at these (concrete) couplings."""
-        return all(np.all(np.asarray(getattr(couplings, name)) == 0) for name in self.z2_odd)
+        return self.even and all(
+            np.all(np.asarray(getattr(couplings, name)) == 0) for name in self.z2_odd
+        )
 
     def flip(self, couplings) -> Any:
         """The couplings with the odd ones negated: S(-φ; flip(θ)) = S(φ; θ)."""
         return couplings._replace(**{name: -getattr(couplings, name) for name in self.z2_odd})
-
-
-class Rescaled(NamedTuple):
-    """A theory given in another normalisation of the field.
-
-    couplings: the same theory in this project's convention.
-    field_scale: φ (here) = field_scale · φ (there).
-    log_z_shift: log Z (there) = log Z (here) + log_z_shift.
-    """
-
-    couplings: Any
-    field_scale: Any
-    log_z_shift: Any

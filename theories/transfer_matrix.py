@@ -17,8 +17,8 @@ import numpy as np
 
 from .bridge import sample_chain
 from .errors import LatticeFlowsError
+from .lattice_theory import LatticeTheory
 from .quadrature import kernel, resolution, support, uniform_grid
-from .theory import Theory
 
 MAX_POINTS = 4000
 MOMENTUM_BLOCK = 32
@@ -34,7 +34,9 @@ class TransferMatrix:
     couplings need a larger grid than is sensible.
     """
 
-    def __init__(self, theory: Theory, couplings: Any, *, spacing: float | None = None) -> None:
+    def __init__(
+        self, theory: LatticeTheory, couplings: Any, *, spacing: float | None = None
+    ) -> None:
         if len(theory.shape) != 1:
             raise LatticeFlowsError(
                 f"exact answers exist for chains only, not for shape {theory.shape}; "

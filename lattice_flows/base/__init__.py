@@ -1,23 +1,29 @@
 """Base densities, by name."""
 
 from collections.abc import Mapping
+from math import sqrt
 
 from lattice_flows.base.base import Base as Base
 from lattice_flows.base.gaussian import Gaussian as Gaussian
 from lattice_flows.base.mean_field import MeanField as MeanField
 from lattice_flows.base.ultralocal import GeneralisedGaussian as GeneralisedGaussian
 from lattice_flows.base.ultralocal import Ultralocal as Ultralocal
-from theories import Theory
+from theories import LatticeTheory, Theory
 from theories.errors import LatticeFlowsError
 
 Ranges = Mapping[str, tuple[float, float]]
 
 
-def make_base(name: str, theory: Theory, ranges: Ranges, curvature: float = 0.0) -> Base:
+def make_base(
+    name: str, theory: Theory, ranges: Ranges, curvature: float = 0.0, width: float = 1.0
+) -> Base:
     """The base `name` for `theory`; `ranges` are the couplings that its parameters depend on.
 
-    Raises LatticeFlowsError for a base that needs a quartic term where the theory has none.
+    All but "normal" are for lattices; all but "normal" and "gaussian" need a quartic term.
     """
+    if name == "normal":
+        return GeneralisedGaussian(theory, 2.0, sqrt(2) * width)
+    assert isinstance(theory, LatticeTheory)  # Config refuses other theories
     if name == "gaussian":
         return Gaussian(theory)
     if theory.quartic(theory.from_values()) == 0:

@@ -2,12 +2,12 @@
 
 A base is simple: its draws are exact and independent, and its density is known with its
 normalisation. Like everything downstream of the theory it takes the couplings as data, so that one
-base serves a range of them. Every base here is even, q₀(-φ) = q₀(φ).
+base serves a range of them.
 """
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +17,19 @@ from theories import Theory
 
 @dataclass(frozen=True)
 class Base(ABC):
-    """A normalised even density on configurations of `theory`, conditioned on its couplings.
+    """A normalised density on configurations of `theory`, conditioned on its couplings.
 
-    `params` is a pytree; most bases have none, `()`.
+    `params` is a pytree; most bases have none, `()`. even: q₀(-φ) = q₀(φ). scale: the typical size
+    of a component.
     """
 
     theory: Theory
+
+    even: ClassVar[bool] = True
+
+    @property
+    def scale(self) -> float:
+        return 1.0
 
     def init(self) -> Any:
         """Parameters to begin with; `()` for a base without any."""

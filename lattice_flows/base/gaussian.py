@@ -12,12 +12,15 @@ import jax
 import jax.numpy as jnp
 
 from lattice_flows.base.base import Base
+from theories import LatticeTheory
 from theories.lattice import bond_energy, filter_modes, laplacian_eigenvalues
 
 
 @dataclass(frozen=True)
 class Gaussian(Base):
     """The free field with the theory's stiffness."""
+
+    theory: LatticeTheory
 
     def _mass(self, couplings: Any, dtype: Any) -> jax.Array:
         quartic = jnp.asarray(self.theory.quartic(couplings), dtype)

@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from lattice_flows.base.base import Base, log_site_integral, sample_sites
+from theories import LatticeTheory
 
 
 class MeanFieldParams(NamedTuple):
@@ -37,6 +38,7 @@ class MeanFieldParams(NamedTuple):
 class MeanField(Base):
     """The infinite-range model; `ranges` are the couplings that c and g depend on."""
 
+    theory: LatticeTheory
     ranges: tuple[tuple[str, tuple[float, float]], ...] = ()
 
     def init(self) -> MeanFieldParams:

@@ -14,12 +14,14 @@ import jax
 import jax.numpy as jnp
 
 from lattice_flows.base.base import Base, log_site_integral, sample_sites
+from theories import LatticeTheory
 
 
 @dataclass(frozen=True)
 class Ultralocal(Base):
     """Independent sites e^{-λφ⁴ - cφ²}; `curvature` is c in units of √λ and may be negative."""
 
+    theory: LatticeTheory
     curvature: float = 0.0
 
     def _scale(self, couplings: Any, dtype: Any) -> jax.Array:
@@ -48,6 +50,10 @@ class GeneralisedGaussian(Base):
 
     power: float = 4.0
     width: float = 2.0
+
+    @property
+    def scale(self) -> float:
+        return self.width / self.power ** (1 / self.power)
 
     def energy(self, params: Any, phi: jax.Array, couplings: Any) -> jax.Array:
         return jnp.sum(jnp.abs(phi / self.width) ** self.power)

@@ -15,12 +15,12 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from theories import Theory
+from theories import LatticeTheory
 from theories.lattice import filter_modes, laplacian_eigenvalues
 
 
 def backbone(
-    theory: Theory, t: jax.Array, phi: jax.Array, couplings, hidden: jax.Array
+    theory: LatticeTheory, t: jax.Array, phi: jax.Array, couplings, hidden: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """(velocity, divergence) of the linear part; `hidden` is an embedding of (t, θ)."""
     local = hk.Linear(2, w_init=hk.initializers.RandomNormal(0.01), name="backbone")(hidden)

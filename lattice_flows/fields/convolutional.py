@@ -16,11 +16,13 @@ import numpy as np
 
 from lattice_flows.fields.backbone import backbone
 from lattice_flows.fields.field import Field, Ranges, embed
-from theories import Theory
+from theories import LatticeTheory
 from theories.lattice import distance_classes
 
 
-def convolutional(theory: Theory, ranges: Ranges, width: int = 32, channels: int = 8) -> Field:
+def convolutional(
+    theory: LatticeTheory, ranges: Ranges, width: int = 32, channels: int = 8
+) -> Field:
     """The field for `theory`: `channels` features each of tanh and sine, `width` of the embedding
     of time and couplings."""
     classes = distance_classes(theory.shape)

@@ -30,22 +30,29 @@ class Field:
     init: key -> params.
     apply: (params, t, phi, couplings) -> (velocity like phi, divergence scalar), in the precision
         of the params and of phi, which must agree.
+    odd: whether V(-φ, t; θ) = -V(φ, t; θ), whatever the parameters.
     """
 
     init: Callable[[jax.Array], Any]
     apply: Callable[[Any, jax.Array, jax.Array, Any], tuple[jax.Array, jax.Array]]
+    odd: bool
 
     @classmethod
-    def from_function(cls, theory: Theory, function: Callable) -> "Field":
+    def from_function(cls, theory: Theory, function: Callable, odd: bool = True) -> "Field":
         """The field of a haiku function (t, phi, couplings) -> (velocity, divergence)."""
-        transformed = hk.without_apply_rng(hk.transform(function))
+        return cls(*transformed(theory, function), odd)
 
-        def init(key: jax.Array) -> Any:
-            couplings = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), theory.from_values())
-            phi = jnp.zeros(theory.shape, jnp.float32)
-            return transformed.init(key, jnp.float32(0.5), phi, couplings)
 
-        return cls(init, transformed.apply)
+def transformed(theory: Theory, function: Callable) -> tuple[Callable, Callable]:
+    """init and apply of a haiku function of (t, phi, couplings) of `theory`."""
+    pair = hk.without_apply_rng(hk.transform(function))
+
+    def init(key: jax.Array) -> Any:
+        couplings = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), theory.from_values())
+        phi = jnp.zeros(theory.shape, jnp.float32)
+        return pair.init(key, jnp.float32(0.5), phi, couplings)
+
+    return init, pair.apply
 
 
 def embed(t: jax.Array, couplings: Any, ranges: Ranges, width: int) -> jax.Array:

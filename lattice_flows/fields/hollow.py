@@ -16,11 +16,11 @@ import numpy as np
 
 from lattice_flows.fields.backbone import backbone
 from lattice_flows.fields.field import Field, Ranges, embed
-from theories import Theory
+from theories import LatticeTheory
 from theories.lattice import distance_classes, neighbour_sum
 
 
-def hollow(theory: Theory, ranges: Ranges, width: int = 32, channels: int = 8) -> Field:
+def hollow(theory: LatticeTheory, ranges: Ranges, width: int = 32, channels: int = 8) -> Field:
     """The field for `theory`; `width` of its hidden layers, `channels` context kernels each of φ
     and of tanh φ."""
 
@@ -28,7 +28,7 @@ def hollow(theory: Theory, ranges: Ranges, width: int = 32, channels: int = 8) -
         hidden = embed(t, couplings, ranges, 32)
         linear, linear_divergence = backbone(theory, t, phi, couplings, hidden)
         context = hk.Linear(width, with_bias=False, name="context_layer")(
-            _contexts(theory, phi, channels)
+            contexts(theory, phi, channels)
         )
         local_layer = hk.Linear(width, with_bias=False, name="local_layer")
         second = hk.Linear(width, name="second_layer")
@@ -60,7 +60,7 @@ def hollow(theory: Theory, ranges: Ranges, width: int = 32, channels: int = 8) -
     return Field.from_function(theory, function)
 
 
-def _contexts(theory: Theory, phi: jax.Array, channels: int) -> jax.Array:
+def contexts(theory: LatticeTheory, phi: jax.Array, channels: int) -> jax.Array:
     """(V, 2·channels + 1) contexts, none of which depends on the field at its own site."""
     flat = phi.reshape(-1)
     scales = jnp.asarray(np.linspace(0.5, 3.0, channels), phi.dtype)[None]
@@ -80,7 +80,7 @@ def _contexts(theory: Theory, phi: jax.Array, channels: int) -> jax.Array:
     return 0.3 * jnp.concatenate([contexts, neighbours], axis=1)
 
 
-def _displacement_classes(theory: Theory) -> np.ndarray:
+def _displacement_classes(theory: LatticeTheory) -> np.ndarray:
     """(V, V) labels of the displacement between two sites; 0 on the diagonal alone."""
     sites = np.stack(np.unravel_index(np.arange(theory.sites), theory.shape))
     displacement = (sites[:, :, None] - sites[:, None, :]) % np.reshape(theory.shape, (-1, 1, 1))

@@ -2,7 +2,6 @@
 
 from lattice_flows.objectives.deformation import Deformation
 from lattice_flows.objectives.objective import Objective as Objective
-from lattice_flows.objectives.objective import Setting as Setting
 from lattice_flows.objectives.path_gradient import PathGradient
 from lattice_flows.objectives.reverse_kl import ReverseKL
 

@@ -5,32 +5,27 @@ A field V carries p_t = e^{-f_t}/Z_t along exactly where the residual
     E(φ, t) = ∂_t f_t + ⟨∇f_t, V⟩ - ∇·V + C_t,      C_t = ∂_t log Z_t = -⟨∂_t f_t⟩_{p_t}
 
 vanishes. The loss is the mean of L(E), E² unless another of `PENALTIES` is chosen, over evaluation
-points of two kinds:
+points (points/). What is learned of the path f_t is trained with the field.
 
-- *walkers* that follow p_t (walkers.py), in groups at one (t, θ) each;
-- the flow's *own* trajectories: base draws carried to the group's t by the present flow.
-
-C_t is a statement about p_t, so it always comes from the walkers: by Stein's identity
-⟨⟨∇f, V⟩ - ∇·V⟩ = 0 under p_t, so minus the group's mean of the other three terms estimates C_t,
-with a variance that vanishes as the flow gets right. With C_t from own trajectories the loss has a
-spurious minimum, a flow that stays near the base. A group of n walkers estimates its own C_t; the
-factor n/(n-1) keeps the expected loss that of the true variance. For a penalty that grows slower
-than E² minus the median is the C_t that makes it smallest.
+C_t is a statement about p_t: by Stein's identity ⟨⟨∇f, V⟩ - ∇·V⟩ = 0 under p_t, so minus the mean
+of the other three terms over points that stand for p_t estimates C_t, with a variance that vanishes
+as the flow gets right. For a penalty that grows slower than E² minus the median is the C_t that
+makes it smallest. Or it is a network, trained with the rest. On the flow's own trajectories the
+loss has a spurious minimum, a flow that stays near the base, with a wrong C_t.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from lattice_flows import walkers as annealed
-from lattice_flows.flow import Params
-from lattice_flows.interpolation import LinearPath
-from lattice_flows.objectives.objective import Setting
-from lattice_flows.walkers import Walkers
+from lattice_flows.fields import time_network
+from lattice_flows.params import Params
+from lattice_flows.points import SOURCES, Points, Source
+from lattice_flows.setting import Setting
 
-WALKERS_A_GROUP, OWN_A_GROUP = 12, 4
 PENALTIES = {
     "squared": jnp.square,
     "absolute": jnp.abs,
@@ -40,90 +35,70 @@ PENALTIES = {
 """L(E), by name; Máté & Fleuret use the sum."""
 _BY_MEAN = ("squared", "sum")  # C_t by the mean of a group, else by its median
 
-_MOVES = 2  # of every walker in a training step
-_OWN_STEPS = 4  # midpoint steps to an own point: where it lies exactly does not matter
-
 
 @dataclass(frozen=True)
 class Deformation:
-    """The deformation loss on the linear path."""
+    """The deformation loss along the setting's path."""
 
     setting: Setting
 
-    @property
-    def path(self) -> LinearPath:
-        return LinearPath(self.setting.flow.base)
+    @cached_property
+    def source(self) -> Source:
+        return SOURCES[self.setting.points](self.setting)
 
-    def init(self, params: Params, key: jax.Array) -> Walkers:
-        """Walkers annealed to times spread evenly over [0, 1]."""
-        start_key, anneal_key = jax.random.split(key)
-        groups = max(2, self.setting.batch // (WALKERS_A_GROUP + OWN_A_GROUP))
-        couplings = self.setting.couplings
-        walkers = annealed.start(
-            self.path, params.base, start_key, couplings, groups, WALKERS_A_GROUP
-        )
-        times = jnp.linspace(0.0, 1.0, groups, dtype=walkers.t.dtype)
-        return annealed.anneal(self.path, params.base, anneal_key, couplings, walkers, times)
+    def init(self, params: Params, key: jax.Array) -> Any:
+        return self.source.init(params, key)
 
     def loss(
-        self, params: Params, state: Walkers, key: jax.Array, opened: jax.Array
-    ) -> tuple[jax.Array, tuple[Walkers, dict[str, jax.Array]]]:
+        self, params: Params, state: Any, key: jax.Array, opened: jax.Array
+    ) -> tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]:
         setting = self.setting
-        wander_key, own_key, *move_keys = jax.random.split(key, 2 + _MOVES)
-        walkers, acceptance = annealed.wander(wander_key, state), jnp.zeros(())
-        for move_key in move_keys:
-            walkers, acceptance = annealed.move(
-                self.path, params.base, move_key, setting.couplings, walkers, opened
-            )
-        n = walkers.phi.shape[1]
-        points = walkers.phi
-        if setting.points != "walkers":
-            own = jax.lax.stop_gradient(self._own_points(params, own_key, walkers, opened))
-            points = jnp.concatenate([points, own], axis=1)
+        points, state, metrics = self.source.draw(jax.lax.stop_gradient(params), state, key, opened)
 
         def residuals(phi, t, place):
             theta = setting.couplings.at(place, opened)
             return jax.vmap(lambda x: self._residual(params, t, x, theta))(phi)
 
-        parts = jax.vmap(residuals)(points, walkers.t, walkers.place)
-        middle = jnp.mean if setting.penalty in _BY_MEAN else jnp.median
-        c = -middle(parts[:, :n], axis=1, keepdims=True)
-        penalised = PENALTIES[setting.penalty](parts + c)
-        on_walkers = jnp.mean(penalised[:, :n]) * n / (n - 1)
-        metrics = {"residual": on_walkers, "acceptance": jnp.mean(acceptance)}
-        if setting.points == "walkers":
-            return on_walkers, (walkers, metrics)
-        on_own = jnp.mean(penalised[:, n:])
-        metrics["residual_own"] = on_own
-        if setting.points == "own":
-            return on_own, (walkers, metrics)
-        share = n / points.shape[1]
-        return share * on_walkers + (1 - share) * on_own, (walkers, metrics)
+        parts = jax.vmap(residuals)(points.phi, points.t, points.place)
+        c = self._constant(params, points, parts, opened)
+        penalised = PENALTIES[setting.penalty](parts + c[:, None])
+        metrics |= {"residual": jnp.mean(jnp.sum(points.reference * penalised, axis=1))}
+        return jnp.sum(points.weight * penalised), (state, metrics)
 
     def _residual(self, params: Params, t: jax.Array, phi: jax.Array, couplings: Any) -> jax.Array:
         """E without C_t, of one configuration."""
+        path = self.setting.path
         velocity, divergence = self.setting.flow.velocity(params, t, phi, couplings)
-        force = jax.grad(self.path.energy, argnums=2)(params.base, t, phi, couplings)
-        rate = self.path.rate(params.base, t, phi, couplings)
+        force = jax.grad(path.energy, argnums=2)(params, t, phi, couplings)
+        rate = path.rate(params, t, phi, couplings)
         return rate + jnp.sum(force * velocity) - divergence
 
-    def _own_points(
-        self, params: Params, key: jax.Array, walkers: Walkers, opened: jax.Array
+    def _constant(
+        self, params: Params, points: Points, parts: jax.Array, opened: jax.Array
     ) -> jax.Array:
-        """(G, OWN_A_GROUP, *shape) base draws, carried to each group's time (midpoint rule)."""
-        flow, couplings = self.setting.flow, self.setting.couplings
+        """C_t of each group, (G,)."""
+        setting = self.setting
+        if setting.constant == "network":
 
-        def carry(key, t, place):
-            theta = couplings.at(place, opened)
-            phi = flow.base.sample(params.base, key, theta)
-            h = t / _OWN_STEPS
+            def at(t: jax.Array, place: jax.Array) -> jax.Array:
+                theta = setting.couplings.at(place, opened)
+                return time_network(setting.flow.base.theory, setting.couplings.ranges).apply(
+                    params.constant, t, points.phi[0, 0], theta
+                )
 
-            def step(phi, i):
-                half = phi + 0.5 * h * flow.velocity(params, i * h, phi, theta)[0]
-                return phi + h * flow.velocity(params, (i + 0.5) * h, half, theta)[0], None
+            return jax.vmap(at)(points.t, points.place)
+        if setting.penalty in _BY_MEAN:
+            return -jnp.sum(points.reference * parts, axis=1)
+        return -jax.vmap(_median)(parts, points.reference)
 
-            return jax.lax.scan(step, phi, jnp.arange(_OWN_STEPS, dtype=phi.dtype))[0]
 
-        keys = jax.random.split(key, (len(walkers.t), OWN_A_GROUP))
-        group = jax.vmap(carry, in_axes=(0, None, None))
-        return jax.vmap(group)(keys, walkers.t, walkers.place)
+def _median(values: jax.Array, weights: jax.Array) -> jax.Array:
+    """The weighted median of values (n,); the middle of two where it lies between them."""
+    order = jnp.argsort(values)
+    below = jnp.cumsum(weights[order])
+    half = 0.5 * below[-1]
+    slack = 1e-5 * half  # of rounding
+    places = jnp.stack(
+        [jnp.searchsorted(below, half - slack), jnp.searchsorted(below, half + slack)]
+    )
+    return jnp.mean(values[order[jnp.minimum(places, len(values) - 1)]])

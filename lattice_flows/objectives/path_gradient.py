@@ -17,9 +17,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lattice_flows.flow import Params
 from lattice_flows.objectives.reverse_kl import ReverseKL
-from lattice_flows.symmetry import symmetric_action
+from lattice_flows.params import Params
 
 
 @dataclass(frozen=True)
@@ -27,10 +26,9 @@ class PathGradient(ReverseKL):
     """The variational free energy of `ReverseKL`, with the path gradient for its gradient."""
 
     def free_energy(self, params: Params, key: jax.Array, couplings: Any, n: int) -> jax.Array:
-        flow = self.setting.flow
-        phi, log_q, score = flow.sample_with_score(params, key, couplings, n)
+        phi, log_q, score = self.setting.flow.sample_with_score(params, key, couplings, n)
         action, force = jax.vmap(
-            jax.value_and_grad(lambda x: symmetric_action(flow.base.theory, x, couplings))
+            jax.value_and_grad(lambda x: self.setting.path.target(x, couplings))
         )(phi)
         pull = jax.lax.stop_gradient(score + force)
         # zero, with the gradient pull · ∂φ

@@ -1,8 +1,8 @@
-"""Reverse KL, the baseline: the mean of log q_s + S_s over the flow's own draws.
+"""Reverse KL, the baseline: the mean of log q + f₁ over the flow's own draws.
 
-It is KL(q_s‖p) - log Z, a variational free energy: it needs no samples of p and cannot see a region
-that the flow does not visit. The even target (symmetry.py) keeps ± wells from being lost to each
-other; wells that no symmetry relates can be.
+It is KL(q‖p) - log Z, a variational free energy: it needs no samples of p and cannot see a region
+that the flow does not visit. An odd flow has the even target (symmetry.py), and
+its ± wells cannot be lost to each other; other wells can be.
 """
 
 from dataclasses import dataclass
@@ -11,9 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lattice_flows.flow import Params
-from lattice_flows.objectives.objective import Setting
-from lattice_flows.symmetry import symmetric_action
+from lattice_flows.params import Params
+from lattice_flows.setting import Setting
 
 _A_GROUP = 16  # draws that share their couplings
 
@@ -45,7 +44,6 @@ class ReverseKL:
         return jnp.mean(free_energy), (state, metrics)
 
     def free_energy(self, params: Params, key: jax.Array, couplings: Any, n: int) -> jax.Array:
-        """log q_s + S_s of n draws of the flow at one set of couplings, (n,)."""
-        flow = self.setting.flow
-        phi, log_q = flow.sample(params, key, couplings, n)
-        return log_q + jax.vmap(lambda x: symmetric_action(flow.base.theory, x, couplings))(phi)
+        """log q + f₁ of n draws of the flow at one set of couplings, (n,)."""
+        phi, log_q = self.setting.flow.sample(params, key, couplings, n)
+        return log_q + jax.vmap(lambda x: self.setting.path.target(x, couplings))(phi)

@@ -73,7 +73,7 @@ def run_at(
             reports.append({key: _number(report, key) for key in METRICS})
             if seed == settings.seed:
                 histograms.append(_histogram(sampler, couplings, seed))
-                exacts.append(TransferMatrix(sampler.theory, couplings))
+                exacts.append(sampler.theory.exact(couplings))
         rows += _rows(label, reports, exacts[i], paper[i] if paper else {})
         numbers.append(reports)
     values = np.array([point[shown] for point in points])

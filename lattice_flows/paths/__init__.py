@@ -1,0 +1,14 @@
+"""Interpolations between the base and the target, by name."""
+
+from collections.abc import Callable
+
+from lattice_flows.paths.learned import LearnedPath as LearnedPath
+from lattice_flows.paths.learned import learned
+from lattice_flows.paths.linear import LinearPath as LinearPath
+from lattice_flows.paths.path import Path as Path
+
+PATHS: dict[str, Callable[..., Path]] = {
+    "linear": lambda base, even, ranges, width: LinearPath(base, even),
+    "learned": learned,
+}
+"""Constructors by name: (base, even, ranges, width) -> Path."""

@@ -1,0 +1,84 @@
+"""Points that know p_t: persistent annealed walkers (walkers.py), alone or with own trajectories.
+
+"both" adds to every group of walkers some points of the flow's *own* trajectories, base draws
+carried to the group's time by the present flow: there the residual is felt where a flow that is not
+right yet goes. They tell nothing of p_t, so C_t comes from the walkers alone.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from lattice_flows import walkers as annealed
+from lattice_flows.params import Params
+from lattice_flows.points.points import Points
+from lattice_flows.setting import Setting
+from lattice_flows.walkers import Walkers
+
+WALKERS_A_GROUP, OWN_A_GROUP = 12, 4
+_MOVES = 2  # of every walker in a training step
+_OWN_STEPS = 4  # midpoint steps to an own point: where it lies exactly does not matter
+
+
+@dataclass(frozen=True)
+class Annealed:
+    """Persistent walkers, and with each group of them some own points where `own`."""
+
+    setting: Setting
+    own: bool = True
+
+    def init(self, params: Params, key: jax.Array) -> Walkers:
+        """Walkers annealed to times spread evenly over [0, 1]."""
+        start_key, anneal_key = jax.random.split(key)
+        setting = self.setting
+        groups = max(2, setting.batch // (WALKERS_A_GROUP + OWN_A_GROUP))
+        walkers = annealed.start(
+            setting.path, params, start_key, setting.couplings, groups, WALKERS_A_GROUP
+        )
+        times = jnp.linspace(0.0, 1.0, groups, dtype=walkers.t.dtype)
+        return annealed.anneal(setting.path, params, anneal_key, setting.couplings, walkers, times)
+
+    def draw(
+        self, params: Params, state: Walkers, key: jax.Array, opened: jax.Array
+    ) -> tuple[Points, Walkers, dict[str, jax.Array]]:
+        setting = self.setting
+        wander_key, own_key, *move_keys = jax.random.split(key, 2 + _MOVES)
+        walkers, acceptance = annealed.wander(wander_key, state), jnp.zeros(())
+        for move_key in move_keys:
+            walkers, acceptance = annealed.move(
+                setting.path, params, move_key, setting.couplings, walkers, opened
+            )
+        groups, n = walkers.phi.shape[:2]
+        reference = jnp.full((groups, n), 1 / n)
+        # C_t is estimated from the same n walkers: (n-1)/n of the variance is left of it
+        weight = jnp.full((groups, n), n / (n - 1))
+        phi = walkers.phi
+        if self.own:
+            own = self._own_points(params, own_key, walkers, opened)
+            phi = jnp.concatenate([phi, own], axis=1)
+            reference = jnp.concatenate([reference, jnp.zeros(own.shape[:2])], axis=1)
+            weight = jnp.concatenate([weight, jnp.ones(own.shape[:2])], axis=1)
+        points = Points(phi, walkers.t, walkers.place, reference, weight / weight.size)
+        return points, walkers, {"acceptance": jnp.mean(acceptance)}
+
+    def _own_points(
+        self, params: Params, key: jax.Array, walkers: Walkers, opened: jax.Array
+    ) -> jax.Array:
+        """(G, OWN_A_GROUP, *shape) base draws, carried to each group's time (midpoint rule)."""
+        flow, couplings = self.setting.flow, self.setting.couplings
+
+        def carry(key, t, place):
+            theta = couplings.at(place, opened)
+            phi = flow.base.sample(params.base, key, theta)
+            h = t / _OWN_STEPS
+
+            def step(phi, i):
+                half = phi + 0.5 * h * flow.velocity(params, i * h, phi, theta)[0]
+                return phi + h * flow.velocity(params, (i + 0.5) * h, half, theta)[0], None
+
+            return jax.lax.scan(step, phi, jnp.arange(_OWN_STEPS, dtype=phi.dtype))[0]
+
+        keys = jax.random.split(key, (len(walkers.t), OWN_A_GROUP))
+        group = jax.vmap(carry, in_axes=(0, None, None))
+        return jax.vmap(group)(keys, walkers.t, walkers.place)

@@ -1,0 +1,88 @@
+"""Scalar field theories on periodic lattices.
+
+    S(φ) = stiffness Σ_{x,μ} (φ_x - φ_{x+μ})² + Σ_x potential(φ_x)
+
+The bond sum takes every site and direction once, so an axis of length 2 has two bonds between its
+two sites.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .lattice import PointGroupElement, bond_energy, point_group
+from .theory import ExactAnswers, Theory
+
+
+@dataclass(frozen=True)
+class Symmetries:
+    """The symmetry group of an action, as data.
+
+    translations: the number of steps along each axis that leave the lattice as it is (its shape).
+    point_group: rotations and reflections about a site (`theories.lattice.transform` applies one).
+    z2_odd: the couplings that change sign under φ → -φ. S(-φ; -odd) = S(φ; odd) always (they are
+        spurions); φ → -φ alone is a symmetry exactly where they all vanish.
+    """
+
+    translations: tuple[int, ...]
+    point_group: tuple[PointGroupElement, ...]
+    z2_odd: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LatticeTheory(Theory):
+    """A scalar field theory on a periodic lattice of `shape`, each side at least 2."""
+
+    least_side: ClassVar[int] = 2
+
+    def _needs(self) -> str:
+        return "a lattice needs at least 2 sites in every direction"
+
+    @property
+    def symmetries(self) -> Symmetries:
+        return Symmetries(self.shape, point_group(self.shape), self.z2_odd)
+
+    @abstractmethod
+    def stiffness(self, couplings) -> Any:
+        """The coefficient of (φ_x - φ_{x+μ})²; a scalar."""
+
+    @abstractmethod
+    def potential(self, x, couplings) -> Any:
+        """The one-site potential, elementwise, for NumPy and jax arrays alike."""
+
+    @abstractmethod
+    def quadratic(self, couplings) -> Any:
+        """The coefficient of x² in the potential where the odd couplings vanish."""
+
+    @abstractmethod
+    def quartic(self, couplings) -> Any:
+        """The coefficient of x⁴ in the potential; it rules the large-field behaviour."""
+
+    def action(self, phi: jax.Array, couplings) -> jax.Array:
+        phi, couplings = self.checked(phi, couplings)
+        bonds = self.stiffness(couplings) * bond_energy(phi)
+        return bonds + jnp.sum(self.potential(phi, couplings))
+
+    def exact(self, couplings) -> ExactAnswers | None:
+        """The transfer matrix of a chain; None in more than one dimension."""
+        from .transfer_matrix import TransferMatrix
+
+        return TransferMatrix(self, couplings) if len(self.shape) == 1 else None
+
+
+class Rescaled(NamedTuple):
+    """A theory given in another normalisation of the field.
+
+    couplings: the same theory in this project's convention.
+    field_scale: φ (here) = field_scale · φ (there).
+    log_z_shift: log Z (there) = log Z (here) + log_z_shift.
+    """
+
+    couplings: Any
+    field_scale: Any
+    log_z_shift: Any
