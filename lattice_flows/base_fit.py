@@ -32,7 +32,7 @@ def fit_base(base: Base, couplings: Couplings, key: jax.Array) -> Any:
     begin = base.init()
     if not jax.tree.leaves(begin):
         return begin
-    path = LinearPath(base)
+    path = LinearPath(base, base.even)
     start_key, anneal_key = jax.random.split(key)
     walkers = annealed.start(
         path, Params(begin), start_key, couplings, _GROUPS, _WALKERS // _GROUPS

@@ -65,7 +65,9 @@ class Config:
     base_curvature: float = _option(0.0, "c of the ultralocal base, in units of √λ.")
     base_width: float = _option(1.0, "Standard deviation of the normal base.", above=0)
     interpolation: str = _option(
-        "linear", "Interpolation from base to target.", choices=("linear", "learned")
+        "linear",
+        "Path of energies from base to target.",
+        choices=("linear", "learned", "coupling", "constant-wells"),
     )
     steps: int = _option(2000, "Training steps.", low=1)
     batch: int = _option(1024, "Configurations a step.", low=32)
@@ -104,7 +106,7 @@ class Config:
         for name, choice in _automatic(theory).items():
             if getattr(self, name) == "auto":
                 object.__setattr__(self, name, choice)
-        _refuse_misfits(theory, self.field, self.base)
+        _refuse_misfits(theory, self)
         object.__setattr__(self, "shape", theory.shape)
         object.__setattr__(self, "couplings", _checked_couplings(theory, self.couplings))
 
@@ -242,15 +244,19 @@ def _automatic(theory: "Theory") -> dict[str, str]:
     return {"field": "hollow", "base": "gaussian" if free else "mean-field"}
 
 
-def _refuse_misfits(theory: "Theory", field: str, base: str) -> None:
-    """Refuse a field or base that the theory cannot have."""
-    fits = _automatic(theory)
+def _refuse_misfits(theory: "Theory", config: Config) -> None:
+    """Refuse a field, base or path that the theory cannot have."""
+    fits, field, base = _automatic(theory), config.field, config.base
     if fits["field"] == "mlp" and field != "mlp":
         refuse(f"{theory.name} is not on a lattice: --field {field} does not fit, use mlp")
     if fits["base"] == "normal" and base != "normal":
         refuse(f"{theory.name} is not on a lattice: --base {base} does not fit, use normal")
     if fits["base"] == "gaussian" and base not in ("gaussian", "normal"):
         refuse(f"{theory.name} has no quartic term: --base {base} does not fit, use gaussian")
+    if config.interpolation == "coupling" and fits["field"] == "mlp":
+        refuse(f"{theory.name} is not on a lattice: --interpolation coupling does not fit")
+    if config.interpolation == "constant-wells" and not theory.even:
+        refuse(f"{theory.name} has no wells that φ → -φ relates: use --interpolation linear")
 
 
 def _refuse_unknown(theory: "Theory", names: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import jax
 
-from lattice_flows.base import make_base
+from lattice_flows.base import Tilted, make_base
 from lattice_flows.config import Config
 from lattice_flows.fields import FIELDS, time_network
 from lattice_flows.flow import Flow
@@ -57,6 +57,8 @@ def build(config: Config) -> Model:
         k: 0.5 * (v[0] + v[1]) if isinstance(v, tuple) else v for k, v in config.couplings.items()
     }
     base = make_base(config.base, theory, ranges, config.base_curvature, config.base_width)
+    if config.interpolation == "constant-wells":
+        base = Tilted(theory, base)
     field = FIELDS[config.field](theory, ranges, config.width)
     flow = Flow(base, field, config.ode_steps)
     path = PATHS[config.interpolation](base, flow.odd, ranges, config.width)

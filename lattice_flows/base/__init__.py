@@ -6,6 +6,7 @@ from math import sqrt
 from lattice_flows.base.base import Base as Base
 from lattice_flows.base.gaussian import Gaussian as Gaussian
 from lattice_flows.base.mean_field import MeanField as MeanField
+from lattice_flows.base.tilted import Tilted as Tilted
 from lattice_flows.base.ultralocal import GeneralisedGaussian as GeneralisedGaussian
 from lattice_flows.base.ultralocal import Ultralocal as Ultralocal
 from theories import LatticeTheory, Theory

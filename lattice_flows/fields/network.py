@@ -41,12 +41,12 @@ def potential(theory: Theory, ranges: Ranges, width: int = 64, scale: float = 1.
     small = hk.initializers.RandomNormal(0.01)
 
     def of_site(features, hidden):
-        """(…, k) -> (…), modulated by the embedding of time."""
-        gain, shift = jnp.split(hk.Linear(2 * width, name="modulation")(hidden), 2)
+        """(n, k) -> (n,), modulated by the embedding of time."""
+        gain, shift = jnp.split(hk.Linear(2 * width, name="modulation")(hidden)[None], 2, axis=1)
         first, second = hk.Linear(width, name="first_layer"), hk.Linear(width, name="second_layer")
         last = hk.Linear(1, with_bias=False, w_init=small, name="last_layer")
         y = jax.nn.swish(first(features) * (1 + gain) + shift)
-        return last(jax.nn.swish(second(y)))[..., 0]
+        return last(jax.nn.swish(second(y)))[:, 0]
 
     def lattice(t, phi, couplings):
         assert isinstance(theory, LatticeTheory)
@@ -56,7 +56,7 @@ def potential(theory: Theory, ranges: Ranges, width: int = 64, scale: float = 1.
         return jnp.sum(of_site(jnp.concatenate([features, -features]), hidden))
 
     def elsewhere(t, phi, couplings):
-        return of_site(phi.reshape(-1) / scale, embed(t, couplings, ranges, 32))
+        return of_site(phi.reshape(1, -1) / scale, embed(t, couplings, ranges, 32))[0]
 
     function = lattice if isinstance(theory, LatticeTheory) else elsewhere
     return Network(*transformed(theory, function))

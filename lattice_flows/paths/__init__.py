@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from lattice_flows.paths.coupling import CouplingPath
 from lattice_flows.paths.learned import LearnedPath as LearnedPath
 from lattice_flows.paths.learned import learned
 from lattice_flows.paths.linear import LinearPath as LinearPath
@@ -10,5 +11,7 @@ from lattice_flows.paths.path import Path as Path
 PATHS: dict[str, Callable[..., Path]] = {
     "linear": lambda base, even, ranges, width: LinearPath(base, even),
     "learned": learned,
+    "coupling": lambda base, even, ranges, width: CouplingPath(base, even),
+    "constant-wells": lambda base, even, ranges, width: LinearPath(base, even),  # a tilted base's
 }
 """Constructors by name: (base, even, ranges, width) -> Path."""
