@@ -46,7 +46,7 @@ def test_a_path_joins_base_and_target(name, theory, even, rng):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_rate_is_the_slope_in_time(name, rng):
     path, params, couplings = made(name)
-    phi, step = jnp.asarray(rng.normal(size=3)), 1e-4
+    phi, step = jnp.asarray(rng.normal(size=3)), 1e-5
     for t in (0.1, 0.6):
         up, down = (path.energy(params, jnp.float64(t + s), phi, couplings) for s in (step, -step))
         rate = path.rate(params, jnp.float64(t), phi, couplings)
