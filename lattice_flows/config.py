@@ -50,12 +50,12 @@ class Config:
     objective: str = _option(
         "deformation",
         "Training objective.",
-        choices=("deformation", "reverse-kl", "path-gradient"),
+        choices=("deformation", "reverse-kl", "path-gradient", "gradient-flow"),
     )
     field: str = _option(
         "auto",
-        "Velocity field; hollow on lattices, mlp elsewhere.",
-        choices=("auto", "hollow", "convolutional", "mlp"),
+        "Velocity field; hollow on lattices, mlp elsewhere, gradient for a gradient flow.",
+        choices=("auto", "hollow", "convolutional", "mlp", "gradient"),
     )
     base: str = _option(
         "auto",
@@ -65,9 +65,9 @@ class Config:
     base_curvature: float = _option(0.0, "c of the ultralocal base, in units of √λ.")
     base_width: float = _option(1.0, "Standard deviation of the normal base.", above=0)
     interpolation: str = _option(
-        "linear",
-        "Path of energies from base to target.",
-        choices=("linear", "learned", "coupling", "constant-wells"),
+        "auto",
+        "Path of energies from base to target; linear, or the gradient flow's own.",
+        choices=("auto", "linear", "learned", "coupling", "constant-wells", "gradient"),
     )
     steps: int = _option(2000, "Training steps.", low=1)
     batch: int = _option(1024, "Configurations a step.", low=32)
@@ -90,8 +90,8 @@ class Config:
     )
     penalty: str = _option(
         "squared",
-        "L of the deformation residual: E^2, |E|, |E| + E^2 or log(1 + |E|).",
-        choices=("squared", "absolute", "sum", "logarithmic"),
+        "L of the deformation residual: E^2, |E|, |E| + E^2, log(1 + |E|) or √(1 + E^2) - 1.",
+        choices=("squared", "absolute", "sum", "logarithmic", "huber"),
     )
     width: int = _option(32, "Width of the field's network.", low=1)
     ode_steps: int = _option(16, "Fixed solver steps from base to target.", low=1)
@@ -103,7 +103,7 @@ class Config:
             if f.metadata:
                 object.__setattr__(self, f.name, _checked(f, getattr(self, f.name)))
         theory = self.make_theory()
-        for name, choice in _automatic(theory).items():
+        for name, choice in _automatic(theory, self.objective).items():
             if getattr(self, name) == "auto":
                 object.__setattr__(self, name, choice)
         _refuse_misfits(theory, self)
@@ -234,19 +234,30 @@ def _checked(field: dataclasses.Field, value: Any) -> Any:
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 
 
-def _automatic(theory: "Theory") -> dict[str, str]:
+def _automatic(theory: "Theory", objective: str) -> dict[str, str]:
     """What "auto" stands for."""
     from theories import LatticeTheory
 
+    if objective == "gradient-flow":
+        return {"field": "gradient", "base": "normal", "interpolation": "gradient"}
     if not isinstance(theory, LatticeTheory):
-        return {"field": "mlp", "base": "normal"}
+        return {"field": "mlp", "base": "normal", "interpolation": "linear"}
     free = theory.quartic(theory.from_values()) == 0
-    return {"field": "hollow", "base": "gaussian" if free else "mean-field"}
+    base = "gaussian" if free else "mean-field"
+    return {"field": "hollow", "base": base, "interpolation": "linear"}
 
 
 def _refuse_misfits(theory: "Theory", config: Config) -> None:
     """Refuse a field, base or path that the theory cannot have."""
-    fits, field, base = _automatic(theory), config.field, config.base
+    fits, field, base = _automatic(theory, config.objective), config.field, config.base
+    if "gradient" in (fits["field"], field, config.interpolation):
+        chosen = {name: getattr(config, name) for name in fits}
+        if chosen != _automatic(theory, "gradient-flow"):
+            refuse(
+                "a gradient flow has its own field, base and path: "
+                "use --objective gradient-flow and leave --field, --base and --interpolation out"
+            )
+        return
     if fits["field"] == "mlp" and field != "mlp":
         refuse(f"{theory.name} is not on a lattice: --field {field} does not fit, use mlp")
     if fits["base"] == "normal" and base != "normal":

@@ -6,10 +6,10 @@ import jax
 
 from lattice_flows.base import Tilted, make_base
 from lattice_flows.config import Config
-from lattice_flows.fields import FIELDS, time_network
+from lattice_flows.fields import FIELDS, gradient, time_network
 from lattice_flows.flow import Flow
 from lattice_flows.params import Params
-from lattice_flows.paths import PATHS, Path
+from lattice_flows.paths import PATHS, GradientPath, Path
 from lattice_flows.setting import Setting
 from lattice_flows.walkers import Couplings
 
@@ -59,7 +59,13 @@ def build(config: Config) -> Model:
     base = make_base(config.base, theory, ranges, config.base_curvature, config.base_width)
     if config.interpolation == "constant-wells":
         base = Tilted(theory, base)
-    field = FIELDS[config.field](theory, ranges, config.width)
-    flow = Flow(base, field, config.ode_steps)
+    couplings = Couplings(theory.from_values(**fixed), ranges)
+    if config.objective == "gradient-flow":
+        learned = gradient(
+            theory, couplings.fixed, ranges, config.base_width, config.half_box, config.width
+        )
+        flow = Flow(base, learned.field, config.ode_steps)
+        return Model(config, flow, GradientPath(base, False, learned), couplings)
+    flow = Flow(base, FIELDS[config.field](theory, ranges, config.width), config.ode_steps)
     path = PATHS[config.interpolation](base, flow.odd, ranges, config.width)
-    return Model(config, flow, path, Couplings(theory.from_values(**fixed), ranges))
+    return Model(config, flow, path, couplings)

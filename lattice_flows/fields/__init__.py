@@ -2,6 +2,8 @@
 
 from lattice_flows.fields.convolutional import convolutional
 from lattice_flows.fields.field import Field as Field
+from lattice_flows.fields.gradient import GradientEnergy as GradientEnergy
+from lattice_flows.fields.gradient import gradient as gradient
 from lattice_flows.fields.hollow import hollow
 from lattice_flows.fields.mlp import mlp
 from lattice_flows.fields.network import Network as Network

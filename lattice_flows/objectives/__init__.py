@@ -7,6 +7,7 @@ from lattice_flows.objectives.reverse_kl import ReverseKL
 
 OBJECTIVES = {
     "deformation": Deformation,
+    "gradient-flow": Deformation,  # of an energy whose gradient is the field (fields/gradient.py)
     "reverse-kl": ReverseKL,
     "path-gradient": PathGradient,
 }

@@ -31,9 +31,10 @@ PENALTIES = {
     "absolute": jnp.abs,
     "sum": lambda e: jnp.abs(e) + e**2,
     "logarithmic": lambda e: jnp.log1p(jnp.abs(e)),
+    "huber": lambda e: jnp.sqrt(1 + e**2) - 1,
 }
 """L(E), by name; Máté & Fleuret use the sum."""
-_BY_MEAN = ("squared", "sum")  # C_t by the mean of a group, else by its median
+_BY_MEAN = ("squared", "sum", "huber")  # C_t by the mean of a group, else by its median
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,7 @@ class Deformation:
         """E without C_t, of one configuration."""
         path = self.setting.path
         velocity, divergence = self.setting.flow.velocity(params, t, phi, couplings)
-        force = jax.grad(path.energy, argnums=2)(params, t, phi, couplings)
-        rate = path.rate(params, t, phi, couplings)
+        force, rate = path.slopes(params, t, phi, couplings)
         return rate + jnp.sum(force * velocity) - divergence
 
     def _constant(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from lattice_flows.paths.coupling import CouplingPath
+from lattice_flows.paths.gradient import GradientPath as GradientPath
 from lattice_flows.paths.learned import LearnedPath as LearnedPath
 from lattice_flows.paths.learned import learned
 from lattice_flows.paths.linear import LinearPath as LinearPath

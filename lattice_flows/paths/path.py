@@ -47,3 +47,14 @@ class Path(ABC):
         return jax.jvp(lambda t: self.energy(params, t, phi, couplings), (t,), (jnp.ones_like(t),))[
             1
         ]
+
+    def slopes(
+        self, params: Params, t: jax.Array, phi: jax.Array, couplings: Any
+    ) -> tuple[jax.Array, jax.Array]:
+        """∇f_t, like `phi`, and ∂_t f_t of one configuration."""
+        force = jax.grad(self.energy, argnums=2)(params, t, phi, couplings)
+        return force, self.rate(params, t, phi, couplings)
+
+    def extent(self, t: jax.Array) -> jax.Array:
+        """How far p_t has grown from the base's size, 0, to the target's, 1."""
+        return t
