@@ -59,7 +59,7 @@ def test_both_ends_are_right_whatever_the_parameters(rng):
     """The normal base at t = 0; at t = 1 the action, but for a floor twelve e-folds below."""
     theory, couplings, learned, params = made()
     for _ in range(5):
-        phi = jnp.asarray(rng.normal(0, 0.8, 2))
+        phi = jnp.asarray(2 + 0.3 * rng.normal(size=2))
         start, end = (
             float(learned.energy(params, jnp.float64(t), phi, couplings).value) for t in (0, 1)
         )
