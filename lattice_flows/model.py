@@ -1,6 +1,9 @@
 """From a configuration to the flow it describes, and what it is to follow."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Any
 
 import jax
 
@@ -11,6 +14,7 @@ from lattice_flows.flow import Flow
 from lattice_flows.params import Params
 from lattice_flows.paths import PATHS, GradientPath, Path
 from lattice_flows.setting import Setting
+from lattice_flows.symmetry import resample_orbit
 from lattice_flows.walkers import Couplings
 
 
@@ -33,6 +37,37 @@ class Model:
             self.flow.base.init(), self.flow.field.init(key), self.path.init(path_key), constant
         )
 
+    @cached_property
+    def draw(self) -> Callable[..., tuple[jax.Array, jax.Array]]:
+        """(params, key, couplings, n) -> draws and log-weights, compiled once for each n."""
+        return jax.jit(self._draw, static_argnums=3)
+
+    @cached_property
+    def log_weights(self) -> Callable[..., jax.Array]:
+        """(params, phi, couplings, steps) -> log(e^{-S}/q), compiled once for each size."""
+        return jax.jit(self._log_weights, static_argnums=3)
+
+    def _draw(
+        self, params: Params, key: jax.Array, couplings: Any, n: int
+    ) -> tuple[jax.Array, jax.Array]:
+        flow_key, orbit_key = jax.random.split(key)
+        phi, log_q = self.flow.sample(params, flow_key, couplings, n)
+        log_weights = -self._targets(phi, couplings) - log_q
+        if not self.flow.odd:
+            return phi, log_weights
+        keys = jax.random.split(orbit_key, n)
+        theory = self.flow.base.theory
+        return jax.vmap(lambda k, x: resample_orbit(theory, k, x, couplings))(
+            keys, phi
+        ), log_weights
+
+    def _log_weights(self, params: Params, phi: jax.Array, couplings: Any, steps: int) -> jax.Array:
+        flow = replace(self.flow, steps=steps)
+        return -self._targets(phi, couplings) - flow.log_prob(params, phi, couplings)
+
+    def _targets(self, phi: jax.Array, couplings: Any) -> jax.Array:
+        return jax.vmap(lambda x: self.path.target(x, couplings))(phi)
+
     @property
     def setting(self) -> Setting:
         """What an objective is given."""
@@ -51,7 +86,13 @@ class Model:
 
 
 def build(config: Config) -> Model:
-    """The model of `config`, parameters apart."""
+    """The model of `config`, parameters apart; the same object for trainings that share it."""
+    return _build(replace(config, seed=0).to_json())
+
+
+@lru_cache(maxsize=4)  # what is compiled for a model is kept with it
+def _build(text: str) -> Model:
+    config = Config.from_json(text)
     theory, ranges = config.make_theory(), config.ranges
     fixed = {
         k: 0.5 * (v[0] + v[1]) if isinstance(v, tuple) else v for k, v in config.couplings.items()

@@ -4,9 +4,7 @@ Couplings, base and action are evaluated in float64 where jax allows it; the fie
 precision it was trained in, unless `double`. Draws are made in batches of one compiled size.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import jax
@@ -20,7 +18,6 @@ from lattice_flows.flow import Flow
 from lattice_flows.model import Model, build
 from lattice_flows.params import Params
 from lattice_flows.run import Run
-from lattice_flows.symmetry import resample_orbit
 from theories import Theory
 
 _BATCH = 2048
@@ -34,15 +31,6 @@ class Sampler:
     model: Model
     params: Params
     provenance: dict[str, Any]
-
-    @cached_property
-    def _draw(self) -> Callable[..., tuple[jax.Array, jax.Array]]:
-        """Compiled once for each size, for every set of couplings; so is `_log_weight`."""
-        return jax.jit(self._draw_batch, static_argnums=2)
-
-    @cached_property
-    def _log_weight(self) -> Callable[..., jax.Array]:
-        return jax.jit(self._log_weight_batch, static_argnums=2)
 
     @classmethod
     def load(cls, run: Run, double: bool = False) -> "Sampler":
@@ -72,7 +60,9 @@ class Sampler:
         couplings = _arrays(couplings)
         count = -(-n // _BATCH)
         size = min(n, _BATCH)
-        batches = [self._draw(k, couplings, size) for k in jax.random.split(key, count)]
+        batches = [
+            self.model.draw(self.params, k, couplings, size) for k in jax.random.split(key, count)
+        ]
         phi, log_weights = (np.concatenate(part)[:n] for part in zip(*batches, strict=True))
         provenance = {**self.provenance, "ode_steps": self.flow.steps}
         return Ensemble(self.theory, couplings, phi, log_weights, provenance, orbit=self.flow.odd)
@@ -90,27 +80,10 @@ class Sampler:
         padding = -len(phi) % size
         padded = np.concatenate([phi, phi[:padding]])
         parts = [
-            self._log_weight(padded[i : i + size], couplings, steps)
+            self.model.log_weights(self.params, padded[i : i + size], couplings, steps)
             for i in range(0, len(padded), size)
         ]
         return np.concatenate(parts)[: len(phi)].astype(np.float64)
-
-    def _draw_batch(self, key: jax.Array, couplings: Any, n: int) -> tuple[jax.Array, jax.Array]:
-        flow_key, orbit_key = jax.random.split(key)
-        phi, log_q = self.flow.sample(self.params, flow_key, couplings, n)
-        log_weights = -self._actions(phi, couplings) - log_q
-        if not self.flow.odd:
-            return phi, log_weights
-        keys = jax.random.split(orbit_key, n)
-        resample = jax.vmap(lambda k, x: resample_orbit(self.theory, k, x, couplings))
-        return resample(keys, phi), log_weights
-
-    def _log_weight_batch(self, phi: jax.Array, couplings: Any, steps: int) -> jax.Array:
-        flow = Flow(self.flow.base, self.flow.field, steps)
-        return -self._actions(phi, couplings) - flow.log_prob(self.params, phi, couplings)
-
-    def _actions(self, phi: jax.Array, couplings: Any) -> jax.Array:
-        return jax.vmap(lambda x: self.model.path.target(x, couplings))(phi)
 
 
 def _arrays(couplings: Any) -> Any:

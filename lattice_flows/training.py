@@ -6,7 +6,9 @@ and resumed ends in the same bytes as one that was not. A step whose gradient is
 counted and left out; too many in a row end the training, the last good checkpoint kept.
 """
 
+import dataclasses
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -113,6 +115,16 @@ class Trainer:
         return jnp.clip(opening, 0.02, 1.0)
 
 
+def trainer_for(config: Config) -> Trainer:
+    """The trainer of `config`; the same, compiled once, for trainings that differ in the seed."""
+    return _trainer(dataclasses.replace(config, seed=0).to_json())
+
+
+@lru_cache(maxsize=2)
+def _trainer(text: str) -> Trainer:
+    return Trainer(Config.from_json(text))
+
+
 def _trained(params: Params) -> Params:
     """What the optimiser sees: all but the base."""
     return params._replace(base=())
@@ -130,7 +142,7 @@ def train(
     Raises Interrupted once the state is saved, where `interrupted` says so, and LatticeFlowsError
     if the training diverges.
     """
-    trainer, key = Trainer(run.config), jax.random.key(run.config.seed)
+    trainer, key = trainer_for(run.config), jax.random.key(run.config.seed)
     if resume and run.has_checkpoint:
         state = State(**run.load(jax.eval_shape(trainer.init, key)._asdict()))
     else:

@@ -40,7 +40,7 @@ def trainer_for(text: str, objective: type) -> Trainer:
 def compiled_once(monkeypatch):
     """A training that goes on finds its programs compiled; a trainer has no state of its own."""
     monkeypatch.setattr(
-        training, "Trainer", lambda c: trainer_for(c.to_json(), OBJECTIVES[c.objective])
+        training, "trainer_for", lambda c: trainer_for(c.to_json(), OBJECTIVES[c.objective])
     )
 
 
@@ -67,7 +67,7 @@ def content(run: Run) -> tuple[bytes, bytes]:
 
 
 def saved(run: Run) -> State:
-    trainer = training.Trainer(run.config)
+    trainer = training.trainer_for(run.config)
     return State(**run.load(jax.eval_shape(trainer.init, jax.random.key(0))._asdict()))
 
 
@@ -94,7 +94,7 @@ def trained(tmp_path_factory):
     run = Run.create(tmp_path_factory.mktemp("trained") / "run", LEARNING)
     with jax.numpy_dtype_promotion("standard"), pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            training, "Trainer", lambda c: trainer_for(c.to_json(), OBJECTIVES[c.objective])
+            training, "trainer_for", lambda c: trainer_for(c.to_json(), OBJECTIVES[c.objective])
         )
         go(run)
     return run
@@ -102,7 +102,7 @@ def trained(tmp_path_factory):
 
 def test_training_brings_the_flow_closer_to_the_theory(trained):
     """KL(q_s‖p_s) = E[log q + S_s] + log Z inside the range, by far more than its errors."""
-    trainer = training.Trainer(LEARNING)
+    trainer = training.trainer_for(LEARNING)
     theory = LEARNING.make_theory()
     couplings = theory.from_values(m=0.6, alpha=0.05)
     log_z = TransferMatrix(theory, couplings).log_z
@@ -163,7 +163,7 @@ def test_without_resume_it_starts_again(trained, tmp_path):
 
 def test_the_base_and_the_seed_are_kept(trained):
     """The optimiser moves the field alone; another seed is another training."""
-    trainer = training.Trainer(LEARNING)
+    trainer = training.trainer_for(LEARNING)
     first, other = (trainer.init(jax.random.key(seed)) for seed in (LEARNING.seed, 1))
     field = saved(trained).params.field
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), first.params.field, field)
