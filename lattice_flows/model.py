@@ -107,6 +107,7 @@ def _build(text: str) -> Model:
         )
         flow = Flow(base, learned.field, config.ode_steps)
         return Model(config, flow, GradientPath(base, False, learned), couplings)
-    flow = Flow(base, FIELDS[config.field](theory, ranges, config.width), config.ode_steps)
+    make_field = FIELDS[config.field]
+    flow = Flow(base, make_field(theory, ranges, config.width, base.scale), config.ode_steps)
     path = PATHS[config.interpolation](base, flow.odd, ranges, config.width)
     return Model(config, flow, path, couplings)

@@ -1,5 +1,7 @@
 """Velocity fields and scalar networks: haiku is known here and nowhere else."""
 
+from collections.abc import Callable
+
 from lattice_flows.fields.convolutional import convolutional
 from lattice_flows.fields.field import Field as Field
 from lattice_flows.fields.gradient import GradientEnergy as GradientEnergy
@@ -10,5 +12,9 @@ from lattice_flows.fields.network import Network as Network
 from lattice_flows.fields.network import potential as potential
 from lattice_flows.fields.network import time_network as time_network
 
-FIELDS = {"hollow": hollow, "convolutional": convolutional, "mlp": mlp}
-"""Constructors by name: (theory, ranges, width) -> Field."""
+FIELDS: dict[str, Callable[..., Field]] = {
+    "hollow": lambda theory, ranges, width, scale=1.0: hollow(theory, ranges, width),
+    "convolutional": lambda theory, ranges, width, scale=1.0: convolutional(theory, ranges, width),
+    "mlp": mlp,
+}
+"""Constructors by name: (theory, ranges, width, scale of the base) -> Field."""

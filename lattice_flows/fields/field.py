@@ -72,8 +72,13 @@ def condition(t: jax.Array, couplings: Any, ranges: Ranges, kernels: int = 8) ->
     """
     centres = jnp.asarray(np.linspace(0, 1, kernels), t.dtype)
     bumps = jnp.exp(-0.5 * (0.8 * (kernels - 1) * (t - centres)) ** 2)
-    scaled = [
-        (jnp.asarray(getattr(couplings, name), t.dtype) - 0.5 * (low + high)) / (0.5 * (high - low))
+    return jnp.concatenate([bumps, scaled_couplings(couplings, ranges, t.dtype)])
+
+
+def scaled_couplings(couplings: Any, ranges: Ranges, dtype: Any) -> jax.Array:
+    """The couplings of `ranges`, (len(ranges),), each scaled to [-1, 1]."""
+    values = [
+        (jnp.asarray(getattr(couplings, name), dtype) - 0.5 * (low + high)) / (0.5 * (high - low))
         for name, (low, high) in ranges.items()
     ]
-    return jnp.concatenate([bumps, jnp.stack(scaled)]) if scaled else bumps
+    return jnp.stack(values) if values else jnp.zeros(0, dtype)

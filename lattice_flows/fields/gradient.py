@@ -20,7 +20,7 @@ Gradient, Laplacian and time derivative are carried forward through the network 
 value: the divergence is exact.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import log, log1p
 from typing import Any, NamedTuple
@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lattice_flows.fields.field import Field, Ranges, transformed
+from lattice_flows.fields.field import Field, Ranges, scaled_couplings, transformed
 from theories import Theory
 
 _LEAST = 1e-3  # of a where it divides
@@ -105,7 +105,7 @@ def gradient(
         heights = jnp.stack([jnp.exp(-k * energy) for k in _TEMPERATURES])
         return jnp.concatenate(
             [z, damping * jnp.sin(phase), damping * jnp.cos(phase), waves, heights]
-            + ([_scaled(couplings, ranges, x.dtype)] if ranges else [])
+            + [scaled_couplings(couplings, ranges, x.dtype)]
         )
 
     def of_g(t: jax.Array, phi: jax.Array, couplings: Any) -> tuple[Jet, jax.Array, jax.Array]:
@@ -184,14 +184,6 @@ def _box(x: jax.Array, a: jax.Array, end: float) -> jax.Array:
     centres = a * jnp.asarray(np.linspace(-end, end, count), x.dtype)[None]
     exponents = centres * x[:, None] - 0.5 * centres**2
     return -jnp.sum(jax.nn.logsumexp(exponents, axis=1) - log(count)) / a
-
-
-def _scaled(couplings: Any, ranges: Mapping[str, tuple[float, float]], dtype: Any) -> jax.Array:
-    values = [
-        (jnp.asarray(getattr(couplings, name), dtype) - 0.5 * (low + high)) / (0.5 * (high - low))
-        for name, (low, high) in ranges.items()
-    ]
-    return jnp.stack(values)
 
 
 def _least_action(theory: Theory, couplings: Any, half_box: float) -> float:

@@ -8,8 +8,9 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from lattice_flows.fields.field import Ranges, embed, transformed
+from lattice_flows.fields.field import Ranges, embed, scaled_couplings, transformed
 from lattice_flows.fields.hollow import contexts
+from lattice_flows.fields.mlp import kernel_network
 from theories import LatticeTheory, Theory
 
 
@@ -35,8 +36,8 @@ def time_network(theory: Theory, ranges: Ranges, width: int = 32) -> Network:
 def potential(theory: Theory, ranges: Ranges, width: int = 64, scale: float = 1.0) -> Network:
     """A learned energy of a configuration, with the symmetries of a lattice theory.
 
-    On a lattice Σ_x g(φ_x, c_x; t, θ), with the hollow field's contexts c_x and g even; elsewhere a
-    network of the components in units of `scale`.
+    On a lattice Σ_x g(φ_x, c_x; t, θ), with the hollow field's contexts c_x and g even; elsewhere the
+    network of `mlp`.
     """
     small = hk.initializers.RandomNormal(0.01)
 
@@ -56,7 +57,8 @@ def potential(theory: Theory, ranges: Ranges, width: int = 64, scale: float = 1.
         return jnp.sum(of_site(jnp.concatenate([features, -features]), hidden))
 
     def elsewhere(t, phi, couplings):
-        return of_site(phi.reshape(1, -1) / scale, embed(t, couplings, ranges, 32))[0]
+        scaled = scaled_couplings(couplings, ranges, phi.dtype)
+        return kernel_network(1, width, scale)(t, phi.reshape(-1), scaled)[0]
 
     function = lattice if isinstance(theory, LatticeTheory) else elsewhere
     return Network(*transformed(theory, function))

@@ -23,7 +23,7 @@ from lattice_flows.points.points import Points
 from lattice_flows.setting import Setting
 
 _TIMES = 16  # of a trajectory at which it is a point
-_SUBSTEPS = 2  # midpoint steps between two of them
+_SUBSTEPS = 1  # midpoint steps between two of them
 _SETS = 4  # of couplings, where they are ranges
 _ENOUGH = 0.5  # resampled when the effective sample size falls below this
 _LOG_STEP = -1.0  # of the Langevin moves
@@ -72,11 +72,11 @@ class Trajectories:
         base_key, time_key, key = jax.random.split(key, 3)
         draw = jax.vmap(lambda k: setting.flow.base.sample(params.base, k, theta))
         phi = draw(jax.random.split(base_key, n))
-        # one time in each of T equal intervals
-        t = (
-            jnp.arange(_TIMES, dtype=phi.dtype) + jax.random.uniform(time_key, (_TIMES,), phi.dtype)
-        ) / _TIMES
-        start = jnp.concatenate([jnp.zeros(1, t.dtype), t[:-1]])
+        # both ends, and a grid between them at a random offset
+        offset = jax.random.uniform(time_key, (), phi.dtype)
+        inner = (jnp.arange(_TIMES - 2, dtype=phi.dtype) + offset) / (_TIMES - 2)
+        t = jnp.concatenate([jnp.zeros(1, phi.dtype), inner, jnp.ones(1, phi.dtype)])
+        start = jnp.concatenate([t[:1], t[:-1]])
 
         def step(carry: tuple, at: tuple) -> tuple[tuple, tuple]:
             phi, log_weight = carry
