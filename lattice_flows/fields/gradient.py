@@ -104,8 +104,14 @@ def gradient(
         energy = action(x / a, couplings)[0]
         heights = jnp.stack([jnp.exp(-k * energy) for k in _TEMPERATURES])
         return jnp.concatenate(
-            [z, damping * jnp.sin(phase), damping * jnp.cos(phase), waves, heights]
-            + [scaled_couplings(couplings, ranges, x.dtype)]
+            [
+                z,
+                damping * jnp.sin(phase),
+                damping * jnp.cos(phase),
+                waves,
+                heights,
+                scaled_couplings(couplings, ranges, x.dtype),
+            ]
         )
 
     def of_g(t: jax.Array, phi: jax.Array, couplings: Any) -> tuple[Jet, jax.Array, jax.Array]:

@@ -36,8 +36,8 @@ def time_network(theory: Theory, ranges: Ranges, width: int = 32) -> Network:
 def potential(theory: Theory, ranges: Ranges, width: int = 64, scale: float = 1.0) -> Network:
     """A learned energy of a configuration, with the symmetries of a lattice theory.
 
-    On a lattice Σ_x g(φ_x, c_x; t, θ), with the hollow field's contexts c_x and g even; elsewhere the
-    network of `mlp`.
+    On a lattice Σ_x g(φ_x, c_x; t, θ), with the hollow field's contexts c_x and g even; elsewhere
+    the network of `mlp`.
     """
     small = hk.initializers.RandomNormal(0.01)
 
