@@ -40,12 +40,14 @@ def _option(
 class Config:
     """A training run: theory, lattice, the couplings it is for, and how the flow is trained.
 
+    `shape` may be left out for a theory that has one shape only.
+
     `couplings` holds a value or a range for each coupling of the theory; the missing ones are
     filled in with the theory's defaults. Raises LatticeFlowsError, one line, for the first mistake.
     """
 
     theory: str
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] = ()
     couplings: Mapping[str, Coupling] = dataclasses.field(default_factory=dict)
     objective: str = _option(
         "deformation",
@@ -65,7 +67,9 @@ class Config:
     base_curvature: float = _option(0.0, "c of the ultralocal base, in units of √λ.")
     base_width: float = _option(1.0, "Standard deviation of the normal base.", above=0)
     interpolation: str = _option(
-        "linear", "Interpolation from base to target.", choices=("linear", "learned")
+        "linear",
+        "Interpolation from base to target; diffusion for Gaussian mixtures alone.",
+        choices=("linear", "learned", "diffusion"),
     )
     steps: int = _option(2000, "Training steps.", low=1)
     batch: int = _option(1024, "Configurations a step.", low=32)
@@ -107,12 +111,14 @@ class Config:
         _refuse_misfits(theory, self.field, self.base)
         object.__setattr__(self, "shape", theory.shape)
         object.__setattr__(self, "couplings", _checked_couplings(theory, self.couplings))
+        if self.interpolation == "diffusion":
+            _refuse_diffusion(theory, self.couplings)
 
     def make_theory(self) -> "Theory":
         """The theory on its lattice."""
         import theories
 
-        return theories.make(self.theory, self.shape)
+        return theories.make(self.theory, None if self.shape == () else self.shape)
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:
@@ -251,6 +257,22 @@ def _refuse_misfits(theory: "Theory", field: str, base: str) -> None:
         refuse(f"{theory.name} is not on a lattice: --base {base} does not fit, use normal")
     if fits["base"] == "gaussian" and base not in ("gaussian", "normal"):
         refuse(f"{theory.name} has no quartic term: --base {base} does not fit, use gaussian")
+
+
+def _refuse_diffusion(theory: "Theory", couplings: Mapping[str, Coupling]) -> None:
+    """Refuse the diffusion path where it has no closed form."""
+    from theories import GaussianMixture
+
+    if not isinstance(theory, GaussianMixture):
+        refuse(
+            f"{theory.name} is no Gaussian mixture: --interpolation diffusion does not fit, "
+            "use linear or learned"
+        )
+    if couplings["beta"] != 1:
+        refuse(
+            f"--interpolation diffusion is known at beta 1 alone, not {show(couplings['beta'])}: "
+            "leave --beta out, or use linear or learned"
+        )
 
 
 def _refuse_unknown(theory: "Theory", names: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from lattice_flows.paths.diffusion import DiffusionPath as DiffusionPath
 from lattice_flows.paths.learned import LearnedPath as LearnedPath
 from lattice_flows.paths.learned import learned
 from lattice_flows.paths.linear import LinearPath as LinearPath
@@ -10,5 +11,6 @@ from lattice_flows.paths.path import Path as Path
 PATHS: dict[str, Callable[..., Path]] = {
     "linear": lambda base, even, ranges, width: LinearPath(base, even),
     "learned": learned,
+    "diffusion": lambda base, even, ranges, width: DiffusionPath(base, even),
 }
 """Constructors by name: (base, even, ranges, width) -> Path."""
