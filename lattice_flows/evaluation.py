@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 from lattice_flows import metrics
 from lattice_flows.ensemble import config_of
@@ -63,7 +64,7 @@ def evaluate(sampler: Sampler, couplings: Any, key: jax.Array, n: int) -> dict[s
     return report | {
         **_mean("kl_reverse", exact.log_z - log_weights),
         **_mean("kl_forward", log_ratio),
-        "ess_forward": float(1 / np.mean(np.exp(log_ratio))),
+        "ess_forward": float(np.exp(np.log(n) - logsumexp(log_ratio))),
         "log_z_error": log_z.value - exact.log_z,
         "log_z_error_stderr": log_z.stderr,
         **_distances(sampler.theory, couplings, ensemble.configurations, samples, rng),

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import logsumexp, softmax
+from scipy.special import softmax
 
 from .errors import LatticeFlowsError
 from .theory import ExactAnswers, Theory
@@ -124,15 +124,16 @@ class MixtureAnswers:
         theory, flat = self.theory, min(self.beta, 1.0)
         weights = theory.weights**flat / np.sum(theory.weights**flat)
         halves = [theory._log_terms((mean + theory.means) / 2) for mean in theory.means]
-        log_bound = max(logsumexp(np.diagonal(terms)) for terms in halves)
+        log_bound = max(np.logaddexp.reduce(np.diagonal(terms)) for terms in halves)
         drawn = np.empty((0, 2))
         while len(drawn) < n:
             tried = max(2 * (n - len(drawn)), 1024)
             noise = theory.deviation / np.sqrt(flat) * rng.normal(size=(tried, 2))
             x = theory.means[rng.choice(len(weights), tried, p=weights)] + noise
             log_terms = theory._log_terms(x)
-            log_accept = self.beta * logsumexp(log_terms, axis=1)
-            log_accept -= logsumexp(flat * log_terms, axis=1) + (self.beta - flat) * log_bound
+            log_accept = self.beta * np.logaddexp.reduce(log_terms, axis=1)
+            log_accept -= np.logaddexp.reduce(flat * log_terms, axis=1)
+            log_accept -= (self.beta - flat) * log_bound
             drawn = np.concatenate([drawn, x[-rng.exponential(size=tried) <= log_accept]])
         return drawn[:n]
 
