@@ -40,12 +40,14 @@ def _option(
 class Config:
     """A training run: theory, lattice, the couplings it is for, and how the flow is trained.
 
+    `shape` may be left out for a theory that has one shape only.
+
     `couplings` holds a value or a range for each coupling of the theory; the missing ones are
     filled in with the theory's defaults. Raises LatticeFlowsError, one line, for the first mistake.
     """
 
     theory: str
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] = ()
     couplings: Mapping[str, Coupling] = dataclasses.field(default_factory=dict)
     objective: str = _option(
         "deformation",
@@ -66,8 +68,17 @@ class Config:
     base_width: float = _option(1.0, "Standard deviation of the normal base.", above=0)
     interpolation: str = _option(
         "auto",
-        "Path of energies from base to target; linear, or the gradient flow's own.",
-        choices=("auto", "linear", "learned", "coupling", "constant-wells", "gradient"),
+        "Path of energies from base to target: linear (or the gradient flow's own), or another; "
+        "diffusion for Gaussian mixtures alone.",
+        choices=(
+            "auto",
+            "linear",
+            "learned",
+            "diffusion",
+            "coupling",
+            "constant-wells",
+            "gradient",
+        ),
     )
     steps: int = _option(2000, "Training steps.", low=1)
     batch: int = _option(1024, "Configurations a step.", low=32)
@@ -109,12 +120,14 @@ class Config:
         _refuse_misfits(theory, self)
         object.__setattr__(self, "shape", theory.shape)
         object.__setattr__(self, "couplings", _checked_couplings(theory, self.couplings))
+        if self.interpolation == "diffusion":
+            _refuse_diffusion(theory, self.couplings)
 
     def make_theory(self) -> "Theory":
         """The theory on its lattice."""
         import theories
 
-        return theories.make(self.theory, self.shape)
+        return theories.make(self.theory, None if self.shape == () else self.shape)
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:
@@ -268,6 +281,22 @@ def _refuse_misfits(theory: "Theory", config: Config) -> None:
         refuse(f"{theory.name} is not on a lattice: --interpolation coupling does not fit")
     if config.interpolation == "constant-wells" and not theory.even:
         refuse(f"{theory.name} has no wells that φ → -φ relates: use --interpolation linear")
+
+
+def _refuse_diffusion(theory: "Theory", couplings: Mapping[str, Coupling]) -> None:
+    """Refuse the diffusion path where it has no closed form."""
+    from theories import GaussianMixture
+
+    if not isinstance(theory, GaussianMixture):
+        refuse(
+            f"{theory.name} is no Gaussian mixture: --interpolation diffusion does not fit, "
+            "use linear or learned"
+        )
+    if couplings["beta"] != 1:
+        refuse(
+            f"--interpolation diffusion is known at beta 1 alone, not {show(couplings['beta'])}: "
+            "leave --beta out, or use linear or learned"
+        )
 
 
 def _refuse_unknown(theory: "Theory", names: Mapping[str, Any]) -> None:

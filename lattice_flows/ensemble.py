@@ -21,7 +21,7 @@ from lattice_flows.files import (
 )
 from observables import Measurement, quantities
 from observables.weights import as_log_weights
-from theories import Theory
+from theories import LatticeTheory, Theory
 from theories.errors import LatticeFlowsError
 
 
@@ -147,7 +147,9 @@ def save_measurement(path: str | os.PathLike, ensemble: Ensemble, measurement: M
 
 
 def site_dimensions(theory: Theory) -> tuple[str, ...]:
-    """Names of the lattice dimensions in files: `site`, from d = 2 on `site_0`, `site_1`, …"""
+    """Names of dimensions in files: `site`, from d = 2 on `site_0`, …; off lattices `component`."""
+    if not isinstance(theory, LatticeTheory):
+        return ("component",)
     d = len(theory.shape)
     return ("site",) if d == 1 else tuple(f"site_{axis}" for axis in range(d))
 
@@ -167,5 +169,7 @@ def config_of(theory: Theory, couplings: Any) -> dict[str, Any]:
 
 
 def describe(theory: Theory) -> str:
-    """The theory and its lattice, for titles: `phi4 on a lattice of 16 sites`."""
+    """For titles: `phi4 on a lattice of 16 sites`, `gmm-40 in 2 dimensions`."""
+    if not isinstance(theory, LatticeTheory):
+        return f"{theory.name} in {theory.sites} dimensions"
     return f"{theory.name} on a lattice of {' x '.join(map(str, theory.shape))} sites"

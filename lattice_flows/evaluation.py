@@ -6,17 +6,23 @@ With w = e^{-S}/q and its mean Z over draws of q:
     forward ESS = 1/⟨w/Z⟩_p,           KL(p‖q) = ⟨log w⟩_p - log Z           (exact samples of p)
 
 The forward figures and an exact log Z need an exact answer, which every chain has. Reverse figures
-alone cannot be trusted: a flow that has lost a well still shows a high reverse ESS.
+alone cannot be trusted: a flow that has lost a well still shows a high reverse ESS. Distances
+between the draws as they are, without weights, and exact samples are those of metrics.py.
 """
 
 from typing import Any
 
 import jax
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
 
+from lattice_flows import metrics
 from lattice_flows.ensemble import config_of
 from lattice_flows.sampler import Sampler
+from theories import Theory
 
+_DISTANCES = ("energy_distance", "sliced_wasserstein", "hausdorff")
 _HALVED = 256  # configurations on which the solver step is halved
 
 
@@ -39,6 +45,9 @@ def evaluate(sampler: Sampler, couplings: Any, key: jax.Array, n: int) -> dict[s
         "ess_forward": None,
         **_mean("kl_reverse", None),
         **_mean("kl_forward", None),
+        "log_z_error": None,
+        "log_z_error_stderr": None,
+        **dict.fromkeys(_DISTANCES),
         "log_q_step_halving": float(np.max(np.abs(halved - log_weights[: len(few)]))),
         "exact": None,
     }
@@ -46,15 +55,39 @@ def evaluate(sampler: Sampler, couplings: Any, key: jax.Array, n: int) -> dict[s
     if exact is None:
         return report
     rng = np.random.default_rng(np.asarray(jax.random.key_data(exact_key)))
-    log_ratio = sampler.log_weights(exact.sample(rng, n), couplings) - exact.log_z
+    samples = exact.sample(rng, n)
+    log_ratio = sampler.log_weights(samples, couplings) - exact.log_z
     answers = exact.observables()
     names = [*measurement.observables, "log_z"]
+    log_z = measurement.log_z
+    assert log_z is not None  # draws of a flow have weights
     return report | {
         **_mean("kl_reverse", exact.log_z - log_weights),
         **_mean("kl_forward", log_ratio),
-        "ess_forward": float(1 / np.mean(np.exp(log_ratio))),
+        "ess_forward": float(np.exp(np.log(n) - logsumexp(log_ratio))),
+        "log_z_error": log_z.value - exact.log_z,
+        "log_z_error_stderr": log_z.stderr,
+        **_distances(sampler.theory, couplings, ensemble.configurations, samples, rng),
         "exact": {name: float(answers[name]) for name in names},
     }
+
+
+def _distances(
+    theory: Theory,
+    couplings: Any,
+    draws: NDArray[np.float64],
+    samples: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> dict[str, float | None]:
+    """How far the draws are from exact samples and from the centres of the modes, where known."""
+    centres = theory.mode_centres(couplings)
+    few = draws[: metrics.MOST], samples[: metrics.MOST]
+    distances = (
+        metrics.energy_distance(*few),
+        metrics.sliced_wasserstein(*few, rng),
+        None if centres is None else metrics.hausdorff(centres, draws),
+    )
+    return dict(zip(_DISTANCES, distances, strict=True))
 
 
 def _mean(name: str, values: np.ndarray | None) -> dict[str, float | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lattice_flows.files import Dataset
-from lattice_flows.plot_style import COLOURS, GREY, LABELS, STYLE, SYMBOLS, UNRELIABLE, title_of
+from lattice_flows.plot_style import (
+    COLOURS,
+    GREY,
+    STYLE,
+    SYMBOLS,
+    UNRELIABLE,
+    estimated,
+    label,
+    title_of,
+)
 from theories.errors import LatticeFlowsError
 
 if TYPE_CHECKING:
@@ -30,10 +40,11 @@ class _Series:
 def plot_scan(dataset: Dataset) -> Figure:
     """⟨M⟩, ⟨|M|⟩, χ and the Binder cumulant along a scan, with error bars and exact curves.
 
-    Below them the effective sample size, and how far log Z is from exact in standard errors (log Z
-    itself where no exact answer is known). The abscissa is the coupling with the most values; each
-    combination of the others has its own colour. Points that failed the ESS gate are drawn hollow
-    and red, and do not set the range of the axes.
+    Off the lattice the first observables of the theory, moments and mode weights. Below them the
+    effective sample size, and how far log Z is from exact in standard errors (log Z itself where no
+    exact answer is known). The abscissa is the coupling with the most values; each combination of
+    the others has its own colour. Points that failed the ESS gate are drawn hollow and red, and do
+    not set the range of the axes.
 
     `dataset` has the dimension `coupling_point`: couplings, NAME, NAME_stderr, `ess`, and where
     known NAME_exact and `reliable`. A dense exact curve may be given along the dimension
@@ -53,24 +64,45 @@ def plot_scan(dataset: Dataset) -> Figure:
             ax.sharex(axes[0])
             ax.tick_params(labelbottom=ax in axes[4:])
 
-        plain, absolute, chi, binder, ess, log_z = axes
-        _draw(plain, dataset, abscissa, series, "magnetization")
-        _draw(absolute, dataset, abscissa, series, "abs_magnetization")
-        _draw(chi, dataset, abscissa, series, "susceptibility")
-        _draw(chi, dataset, abscissa, series, "susceptibility_abs", marker="s")
-        _draw(binder, dataset, abscissa, series, "binder_cumulant")
-        chi.set_ylabel(r"$\chi,\ \chi_{|M|}$")
-        _name_susceptibilities(chi)
-        _frame(plain, dataset, "magnetization")
-        _frame(absolute, dataset, "abs_magnetization")
-        _frame(chi, dataset, "susceptibility", "susceptibility_abs", logarithmic=True)
-        _frame(binder, dataset, "binder_cumulant")
-        _draw_ess(ess, dataset, abscissa, series)
-        _draw_log_z(log_z, dataset, abscissa, series)
+        if "magnetization" in dataset:
+            _draw_lattice(axes[:4], dataset, abscissa, series)
+        else:
+            _draw_first(axes[:4], dataset, abscissa, series)
+        _draw_ess(axes[4], dataset, abscissa, series)
+        _draw_log_z(axes[5], dataset, abscissa, series)
         for ax in axes[4:]:
             ax.set_xlabel(_abscissa_label(dataset, abscissa))
         _legend(figure, dataset, series)
     return figure
+
+
+def _draw_lattice(
+    axes: Sequence[Axes], dataset: Dataset, abscissa: str, series: list[_Series]
+) -> None:
+    plain, absolute, chi, binder = axes
+    _draw(plain, dataset, abscissa, series, "magnetization")
+    _draw(absolute, dataset, abscissa, series, "abs_magnetization")
+    _draw(chi, dataset, abscissa, series, "susceptibility")
+    _draw(chi, dataset, abscissa, series, "susceptibility_abs", marker="s")
+    _draw(binder, dataset, abscissa, series, "binder_cumulant")
+    chi.set_ylabel(r"$\chi,\ \chi_{|M|}$")
+    _name_susceptibilities(chi)
+    _frame(plain, dataset, "magnetization")
+    _frame(absolute, dataset, "abs_magnetization")
+    _frame(chi, dataset, "susceptibility", "susceptibility_abs", logarithmic=True)
+    _frame(binder, dataset, "binder_cumulant")
+
+
+def _draw_first(
+    axes: Sequence[Axes], dataset: Dataset, abscissa: str, series: list[_Series]
+) -> None:
+    """The first observables of a theory that is not on a lattice, as many as there are panels."""
+    names = [name for name in estimated(dataset) if name != "log_z"]
+    for ax in axes[len(names) :]:
+        ax.set_visible(False)
+    for ax, name in zip(axes, names, strict=False):
+        _draw(ax, dataset, abscissa, series, name)
+        _frame(ax, dataset, name)
 
 
 def _series(dataset: Dataset) -> tuple[str, list[_Series]]:
@@ -127,7 +159,7 @@ def _ordered(dataset: Dataset, abscissa: str, chosen: dict, suffix: str) -> NDAr
 
 def _reliable(dataset: Dataset) -> NDArray[np.bool_]:
     reliable = dataset.get("reliable")
-    return np.ones(len(dataset["magnetization"]), dtype=bool) if reliable is None else reliable
+    return np.ones(len(dataset["ess"]), dtype=bool) if reliable is None else reliable
 
 
 def _points(ax: Axes, x, y, error, reliable, colour: str, marker: str = "o") -> None:
@@ -156,7 +188,7 @@ def _draw(
         elif exact is not None:
             ax.plot(x[p], exact[p], color=colour, lw=0.9)
         _points(ax, x[p], y[p], error[p], reliable[p], s.colour, marker)
-    ax.set_ylabel(LABELS[name])
+    ax.set_ylabel(label(name))
 
 
 def _name_susceptibilities(ax: Axes) -> None:

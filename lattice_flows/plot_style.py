@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+import theories
 from lattice_flows.files import Dataset
 
 STYLE: dict[Any, Any] = {
@@ -32,7 +33,7 @@ GREY = "#7f7f7f"
 
 SYMBOLS = {
     "m": "m", "lam": r"\lambda", "alpha": r"\alpha",
-    "mass": "M", "mu": r"\mu", "tilt": "h", "period": "T",
+    "mass": "M", "mu": r"\mu", "tilt": "h", "period": "T", "beta": r"\beta", "depth": "a",
 }  # fmt: skip
 LABELS = {
     "magnetization": r"$\langle M\rangle$",
@@ -44,9 +45,30 @@ LABELS = {
     "phi4": r"$\langle\phi^4\rangle$",
     "action_density": r"$\langle S\rangle/V$",
     "positive_mode_weight": r"$P(M>0)$",
+    "mean": r"$\langle x\rangle$",
+    "second_moment": r"$\langle x^2\rangle$",
+    "positive_well": r"$P(x_0>0)$",
     "log_z": r"$\log Z$",
 }
 THEORIES = {"phi4": r"$\phi^4$ theory", "double-well": "double well", "free-field": "free field"}
+
+
+def label(name: str) -> str:
+    """An observable in mathematical type, or at least in words."""
+    return LABELS.get(name, name.replace("_", " "))
+
+
+def estimated(dataset: Dataset) -> list[str]:
+    """The observables of a file that have errors: those of LABELS, then the modes by number."""
+    modes = [name for name in dataset.variables if name.startswith("mode_")]
+    modes.sort(key=lambda name: (len(name), name))
+    return [name for name in (*LABELS, *modes) if f"{name}_stderr" in dataset]
+
+
+def on_lattice(dataset: Dataset) -> bool:
+    """Whether what the file is about lives on a lattice."""
+    theory = theories.THEORIES.get(dataset.json("lf_config").get("theory"))
+    return theory is None or issubclass(theory, theories.LatticeTheory)
 
 
 def title_of(dataset: Dataset) -> str:
@@ -54,7 +76,8 @@ def title_of(dataset: Dataset) -> str:
     config = dataset.json("lf_config")
     shape = config.get("shape", ())
     parts = [THEORIES.get(config.get("theory"), str(config.get("theory", "")))]
-    parts += [f"$N={shape[0]}$"] if len(shape) == 1 else [r"$\times$".join(map(str, shape))]
+    size = "N" if on_lattice(dataset) else "d"
+    parts += [f"${size}={shape[0]}$"] if len(shape) == 1 else [r"$\times$".join(map(str, shape))]
     for name, symbol in SYMBOLS.items():
         values = np.unique(dataset[name]) if name in dataset else ()
         if len(values) == 1:

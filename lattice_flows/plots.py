@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 
 from lattice_flows.files import Dataset, atomic_write, read_dataset
 from lattice_flows.plot_scan import plot_scan
-from lattice_flows.plot_style import COLOURS, GREY, LABELS, STYLE, UNRELIABLE, title_of
+from lattice_flows.plot_style import (
+    COLOURS,
+    GREY,
+    STYLE,
+    UNRELIABLE,
+    estimated,
+    label,
+    on_lattice,
+    title_of,
+)
 from observables import Estimate, kish_ess, magnetization
 from theories.errors import LatticeFlowsError
 
@@ -64,37 +73,59 @@ def _plot_reproduction(dataset: Dataset) -> Figure:
 def plot_ensemble(dataset: Dataset) -> Figure:
     """The weighted histogram of the magnetization, and that of the log-weights where there are any.
 
-    Bars are standard errors, from the scatter of the weights in each bin. The grey line is the
+    Off the lattice the histogram is of the first two components, in the plane. Bars are standard
+    errors, from the scatter of the weights in each bin. The grey line (in the plane, dots) is the
     histogram of the draws without weights: what the weights have to mend.
     """
     import matplotlib
     from matplotlib.figure import Figure
 
-    m, log_w = magnetization(dataset["configuration"]), dataset.get("log_weight")
-    n = len(m)
-    edges = np.linspace(m.min(), m.max(), int(np.clip(2 * n ** (1 / 3), 10, 80)) + 1)
-    width = edges[1] - edges[0]
-    w = np.ones(n) if log_w is None else np.exp(log_w - log_w.max())
-    w = w / w.sum()
-    density = np.histogram(m, edges, weights=w)[0] / width
-    error = np.sqrt(np.histogram(m, edges, weights=w**2)[0]) / width
-
+    phi, log_w = dataset["configuration"], dataset.get("log_weight")
     with matplotlib.rc_context(STYLE):
         columns = 1 if log_w is None else 2
         figure = Figure(figsize=(3.6 * columns, 2.9), layout="constrained")
         ax = figure.add_subplot(1, columns, 1)
-        ax.stairs(density, edges, color=COLOURS[0], fill=True, alpha=0.25)
-        ax.stairs(density, edges, color=COLOURS[0], linewidth=0.9, label="reweighted")
-        centres = (edges[1:] + edges[:-1]) / 2
-        ax.errorbar(centres, density, error, linestyle="none", color=COLOURS[0], elinewidth=0.8)
-        ax.set(xlabel=r"$M$", ylabel=r"$P(M)$", ylim=(0, None))
+        if on_lattice(dataset):
+            _draw_magnetization(ax, magnetization(phi), log_w)
+        else:
+            _draw_plane(ax, phi[:, :2], log_w)
         if log_w is not None:
-            plain = np.histogram(m, edges, density=True)[0]
-            ax.stairs(plain, edges, color=GREY, linewidth=0.9, label="draws")
-            ax.legend()
             _draw_log_weights(figure.add_subplot(1, columns, 2), log_w)
         figure.suptitle(title_of(dataset), fontsize=STYLE["axes.titlesize"])
     return figure
+
+
+def _draw_magnetization(
+    ax: Axes, m: NDArray[np.float64], log_w: NDArray[np.float64] | None
+) -> None:
+    w = _shares(len(m), log_w)
+    edges = np.linspace(m.min(), m.max(), int(np.clip(2 * len(m) ** (1 / 3), 10, 80)) + 1)
+    width = edges[1] - edges[0]
+    density = np.histogram(m, edges, weights=w)[0] / width
+    error = np.sqrt(np.histogram(m, edges, weights=w**2)[0]) / width
+    ax.stairs(density, edges, color=COLOURS[0], fill=True, alpha=0.25)
+    ax.stairs(density, edges, color=COLOURS[0], linewidth=0.9, label="reweighted")
+    centres = (edges[1:] + edges[:-1]) / 2
+    ax.errorbar(centres, density, error, linestyle="none", color=COLOURS[0], elinewidth=0.8)
+    ax.set(xlabel=r"$M$", ylabel=r"$P(M)$", ylim=(0, None))
+    if log_w is not None:
+        plain = np.histogram(m, edges, density=True)[0]
+        ax.stairs(plain, edges, color=GREY, linewidth=0.9, label="draws")
+        ax.legend()
+
+
+def _draw_plane(ax: Axes, x: NDArray[np.float64], log_w: NDArray[np.float64] | None) -> None:
+    """Where the weight is, over where the draws are (grey: those that count for nothing)."""
+    ax.plot(*x.T, ".", color=GREY, markersize=1, alpha=0.5, rasterized=True)
+    bins = int(np.clip(2 * len(x) ** (1 / 3), 10, 80))
+    ax.hist2d(*x.T, bins=bins, weights=_shares(len(x), log_w), cmin=1e-3 / bins**2, cmap="viridis")
+    ax.set(xlabel=r"$x_0$", ylabel=r"$x_1$")
+
+
+def _shares(n: int, log_w: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """The share of each draw in all the weight."""
+    w = np.ones(n) if log_w is None else np.exp(log_w - log_w.max())
+    return w / w.sum()
 
 
 def _draw_log_weights(ax: Axes, log_w: NDArray[np.float64]) -> None:
@@ -118,7 +149,7 @@ def plot_observables(dataset: Dataset) -> Figure:
     import matplotlib
     from matplotlib.figure import Figure
 
-    names = [name for name in LABELS if name in dataset]
+    names = estimated(dataset)
     estimates = [Estimate(float(dataset[n]), float(dataset[f"{n}_stderr"])) for n in names]
     reliable = bool(dataset.get("reliable") is None or np.all(dataset["reliable"]))
     colour = COLOURS[0] if reliable else UNRELIABLE
@@ -129,7 +160,7 @@ def plot_observables(dataset: Dataset) -> Figure:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 0.8 + 0.33 * len(names)), layout="constrained")
         ax = figure.add_subplot()
-        ax.set_yticks(rows, [LABELS[name] for name in names])
+        ax.set_yticks(rows, [label(name) for name in names])
         ax.set_ylim(-0.6, len(names) - 0.4)
         if np.isfinite(drawn).any():
             left = 10 ** np.floor(np.log10(np.nanmin(drawn)) - 0.3)

@@ -14,7 +14,7 @@ import numpy as np
 from lattice_flows.ensemble import describe
 from lattice_flows.files import Variable, estimate_variables, write_dataset
 from observables import quantities
-from theories import LatticeFlowsError, Theory
+from theories import LatticeFlowsError, LatticeTheory, Theory
 
 _POINTS = ("coupling_point",)
 _NAMES = {
@@ -23,6 +23,10 @@ _NAMES = {
     "ess": "effective sample size (Kish) / draws",
     "max_weight_share": "share of the largest weight in their sum",
     "reliable": "error bars can be believed",
+    "log_z_error": "log_z, estimate less exact",
+    "energy_distance": "squared energy distance between the draws and exact samples",
+    "sliced_wasserstein": "sliced Wasserstein distance between the draws and exact samples",
+    "hausdorff": "largest distance from the centre of a mode to the draw nearest to it",
 }
 
 
@@ -42,8 +46,7 @@ def exact_result(theory: Theory, couplings: Any) -> dict[str, Any]:
     exact = theory.exact(couplings)
     if exact is None:
         raise LatticeFlowsError(
-            f"no exact answer is known for {describe(theory)}: of lattices for chains only, "
-            "give a single number of sites"
+            f"no exact answer is known for {describe(theory)} here: {_remedy(theory)}"
         )
     answers = dict(exact.observables())
     log_z = answers.pop("log_z")
@@ -63,6 +66,12 @@ def exact_result(theory: Theory, couplings: Any) -> dict[str, Any]:
         "max_weight_share": None,
         "reliable": True,
     }
+
+
+def _remedy(theory: Theory) -> str:
+    if isinstance(theory, LatticeTheory):
+        return "of lattices for chains only, give a single number of sites"
+    return "give couplings nearer to their defaults"
 
 
 def save_results(

@@ -17,8 +17,10 @@ COUPLINGS = {
     "alpha": "φ⁴: offset α that tilts the wells",
     "mass": "Double well: mass M",
     "mu": "Double well: coefficient of -x²/2",
-    "tilt": "Double well: linear term h",
+    "tilt": "Double well, many-well: linear term h",
     "period": "Double well: Euclidean time T",
+    "beta": "Mixtures: inverse temperature β",
+    "depth": "Many-well: coefficient a of -x²",
 }
 """Coupling flags of all theories, in the order of --help."""
 

@@ -40,9 +40,12 @@ def table(rows: Iterable[Sequence[str]]) -> str:
 
 def headline(result: Mapping[str, Any]) -> str:
     """Theory, lattice and couplings of a result in one line."""
+    import theories
+
+    on_lattice = issubclass(theories.find(result["theory"]), theories.LatticeTheory)
     shape = "x".join(map(str, result["shape"]))
     couplings = "  ".join(f"{name} {value:g}" for name, value in result["couplings"].items())
-    return f"{result['theory']}  {shape} sites  {couplings}"
+    return f"{result['theory']}  {shape} {'sites' if on_lattice else 'dimensions'}  {couplings}"
 
 
 def readable(result: Mapping[str, Any]) -> str:
@@ -75,11 +78,13 @@ def summary(results: Sequence[Mapping[str, Any]]) -> str:
     """Results at several coupling points as a table, a line for each; files and --json hold all."""
     first = results[0]["couplings"]
     varying = [k for k in first if any(r["couplings"][k] != first[k] for r in results)]
-    header = [*varying, *_COLUMNS, "log_z", "ess"]
+    observables = results[0]["observables"]
+    columns = [name for name in _COLUMNS if name in observables] or list(observables)[:4]
+    header = [*varying, *columns, "log_z", "ess"]
     rows = [
         [
             *(f"{r['couplings'][name]:.6g}" for name in varying),
-            *(quantity(r["observables"].get(name)) for name in _COLUMNS),
+            *(quantity(r["observables"].get(name)) for name in columns),
             quantity(r["log_z"]),
             "-"
             if r["ess"] is None

@@ -113,7 +113,7 @@ def _couplings_of(theory: str, given: Given) -> dict[str, tuple[str, ...]]:
     """The couplings that each flag sets."""
     import theories
 
-    known = theories.make(theory, (2,)).Couplings._fields
+    known = theories.find(theory).Couplings._fields
     together = TOGETHER.get(theory, {})
     names = {flag: together.get(flag, (flag,)) for flag in given}
     seen: set[str] = set()

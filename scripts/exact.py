@@ -1,4 +1,4 @@
-"""lattice-flows exact: the transfer matrix's answers."""
+"""lattice-flows exact: answers without sampling."""
 
 from pathlib import Path
 
@@ -24,22 +24,24 @@ def exact(
     as_json: bool,
     seed: int | None,
 ) -> None:
-    """Exact answers from the transfer matrix.
+    """Exact answers, at one coupling point or over ranges.
 
-    For THEORY (phi4 or double-well) on a chain, at one coupling point or over ranges. Couplings
-    not given take the theory's defaults. The answers are in double precision and hold no
-    randomness: --x64 and --seed change nothing.
+    For THEORY phi4 or double-well on a chain from the transfer matrix, for many-well (--sites is
+    the number of its components), gmm-2, gmm-4 and gmm-40 (which need none) in closed form or by
+    quadrature. Couplings not given take the theory's defaults. The answers are in double precision
+    and hold no randomness: --x64 and --seed change nothing.
 
     \b
     Examples:
       lattice-flows exact phi4 --sites 16 --m 0.5 --json
       lattice-flows exact phi4 --sites 16 --m 0.25:1:16 -o exact.nc
     """
-    if shape is None:
+    import theories
+
+    if shape is None and theories.find(theory).own_shape is None:
         raise click.UsageError("give the lattice: --sites N")
     points = _values.grid(theory, given)
 
-    import theories
     from lattice_flows.results import exact_result, save_results
 
     model = theories.make(theory, shape)

@@ -37,7 +37,7 @@ def _training_options(command: Callable) -> Callable:
 
 @click.command(cls=Command)
 @click.argument("path", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--theory", help="phi4 or double-well.")
+@click.option("--theory", help="phi4, double-well, free-field, many-well, gmm-2, gmm-4 or gmm-40.")
 @_options.lattice
 @_options.couplings
 @_training_options
@@ -125,9 +125,12 @@ def _train(
 
 
 def _new_config(path: Path, typed: Mapping[str, Any], given: _values.Given, resume: bool) -> Config:
-    missing = [
-        hint for name, hint in (("theory", "--theory"), ("shape", "--sites")) if name not in typed
-    ]
+    import theories
+
+    needed = [("theory", "--theory"), ("shape", "--sites")]
+    if "theory" in typed and theories.find(typed["theory"]).own_shape is not None:
+        needed.pop()
+    missing = [hint for name, hint in needed if name not in typed]
     if missing:
         why = f"there is no run at {path} to resume; " if resume else ""
         raise click.UsageError(f"{why}a new run needs {' and '.join(missing)}")

@@ -10,6 +10,13 @@ from .free_field import FreeFieldCouplings as FreeFieldCouplings
 from .lattice_theory import LatticeTheory as LatticeTheory
 from .lattice_theory import Rescaled as Rescaled
 from .lattice_theory import Symmetries as Symmetries
+from .many_well import ManyWell as ManyWell
+from .many_well import ManyWellCouplings as ManyWellCouplings
+from .mixtures import FortyGaussians as FortyGaussians
+from .mixtures import FourGaussians as FourGaussians
+from .mixtures import GaussianMixture as GaussianMixture
+from .mixtures import MixtureCouplings as MixtureCouplings
+from .mixtures import TwoGaussians as TwoGaussians
 from .phi4 import Phi4 as Phi4
 from .phi4 import Phi4Couplings as Phi4Couplings
 from .teleportation import Teleportation as Teleportation
@@ -18,7 +25,16 @@ from .theory import Theory as Theory
 from .transfer_matrix import TransferMatrix as TransferMatrix
 
 THEORIES: dict[str, type[Theory]] = {
-    theory.name: theory for theory in (Phi4, DoubleWell, FreeField)
+    theory.name: theory
+    for theory in (
+        Phi4,
+        DoubleWell,
+        FreeField,
+        FourGaussians,
+        TwoGaussians,
+        FortyGaussians,
+        ManyWell,
+    )
 }
 
 
@@ -32,9 +48,11 @@ def find(name: str) -> type[Theory]:
     return THEORIES[name]
 
 
-def make(name: str, shape: tuple[int, ...]) -> Theory:
-    """The theory called `name` on a lattice of `shape`.
+def make(name: str, shape: tuple[int, ...] | None = None) -> Theory:
+    """The theory called `name` on a lattice (or with components) of `shape`.
 
-    Raises LatticeFlowsError for an unknown name or a bad shape.
+    A theory that has one shape only needs none.
+    Raises LatticeFlowsError for an unknown name, and for a shape that is bad or missing.
     """
-    return find(name)(shape)
+    theory = find(name)
+    return theory(theory.own_shape or () if shape is None else shape)

@@ -107,6 +107,10 @@ class Theory(ABC):
         """To which mode each configuration (n, *shape) belongs: (n, K) shares in [0, 1]."""
         return np.zeros((len(phi), 0))
 
+    def mode_centres(self, couplings) -> np.ndarray | None:
+        """Where the density has its maxima, (K, *shape); None where they are not told."""
+        return None
+
     def checked(self, phi: jax.Array, couplings) -> tuple[jax.Array, Any]:
         """One configuration and the couplings in its precision, as `action` wants them."""
         phi = jnp.asarray(phi)

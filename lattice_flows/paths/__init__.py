@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from lattice_flows.paths.coupling import CouplingPath
+from lattice_flows.paths.diffusion import DiffusionPath as DiffusionPath
 from lattice_flows.paths.gradient import GradientPath as GradientPath
 from lattice_flows.paths.learned import LearnedPath as LearnedPath
 from lattice_flows.paths.learned import learned
@@ -14,5 +15,6 @@ PATHS: dict[str, Callable[..., Path]] = {
     "learned": learned,
     "coupling": lambda base, even, ranges, width: CouplingPath(base, even),
     "constant-wells": lambda base, even, ranges, width: LinearPath(base, even),  # a tilted base's
+    "diffusion": lambda base, even, ranges, width: DiffusionPath(base, even),
 }
 """Constructors by name: (base, even, ranges, width) -> Path."""
