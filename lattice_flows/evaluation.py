@@ -4,6 +4,11 @@ With w = e^{-S}/q and its mean Z over draws of q:
 
     reverse ESS = (Σw)²/(n Σw²),       KL(q‖p) = log Z - ⟨log w⟩_q           (draws of the flow)
     forward ESS = 1/⟨w/Z⟩_p,           KL(p‖q) = ⟨log w⟩_p - log Z           (exact samples of p)
+    coverage    = ⟨1/w⟩_p²/⟨1/w²⟩_p                                          (exact samples of p)
+
+The coverage is Kish's ESS of q/p over samples of p, what Máté & Fleuret (arXiv:2301.07388) call
+forward ESS: of a flow that samples a part of p alone, and that well, it is the probability of that
+part, where our forward ESS is 0, as no number of its draws would do.
 
 The forward figures and an exact log Z need an exact answer, which every chain has. Reverse figures
 alone cannot be trusted: a flow that has lost a well still shows a high reverse ESS. Distances
@@ -20,6 +25,7 @@ from scipy.special import logsumexp
 from lattice_flows import metrics
 from lattice_flows.ensemble import config_of
 from lattice_flows.sampler import Sampler
+from observables import kish_ess
 from theories import Theory
 
 _DISTANCES = ("energy_distance", "sliced_wasserstein", "hausdorff")
@@ -43,6 +49,7 @@ def evaluate(sampler: Sampler, couplings: Any, key: jax.Array, n: int) -> dict[s
         **measurement.as_json(),
         "ess_reverse": measurement.ess,
         "ess_forward": None,
+        "coverage": None,
         **_mean("kl_reverse", None),
         **_mean("kl_forward", None),
         "log_z_error": None,
@@ -65,6 +72,7 @@ def evaluate(sampler: Sampler, couplings: Any, key: jax.Array, n: int) -> dict[s
         **_mean("kl_reverse", exact.log_z - log_weights),
         **_mean("kl_forward", log_ratio),
         "ess_forward": float(np.exp(np.log(n) - logsumexp(log_ratio))),
+        "coverage": kish_ess(-log_ratio),
         "log_z_error": log_z.value - exact.log_z,
         "log_z_error_stderr": log_z.stderr,
         **_distances(sampler.theory, couplings, ensemble.configurations, samples, rng),

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lattice_flows.reproduce.experiment import Experiment
 
 EXPERIMENTS = {
+    "table1": "Gaussian mixtures in the plane, four ways to train (arXiv:2301.07388)",
     "table2": "phi4 theory on the cycle graph, four couplings (arXiv:2301.07388)",
     "double-well": "particle in a double well, four masses (arXiv:2301.07388)",
     "teleportation": "a path of densities that no flow can follow (arXiv:2410.03282)",

@@ -1,16 +1,13 @@
 """Flows trained from scratch at single couplings of a chain, judged against exact answers.
 
-What `table2` and `double-well` share. Each flow is a run directory under `Settings.runs`: one that
-is finished is used as it is, one that was interrupted is carried on, so that a long reproduction
-can be stopped and started. The flows are the program's own, with its defaults for the "quick"
-preset and five times the steps for "paper"; the papers' networks are not rebuilt here.
+What `table2` and `double-well` share. The flows are the program's own, with its defaults for the
+"quick" preset and five times the steps for "paper"; the papers' networks are not rebuilt here.
 
 The paper's "reverse KL" is E_q[log q + S] = KL(q‖p) - log Z. A flow that has lost a well differs
 there by less than the eye notices; forward ESS and the histogram of M show it.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -19,16 +16,13 @@ import numpy as np
 from lattice_flows.config import Config
 from lattice_flows.evaluation import evaluate
 from lattice_flows.files import Dataset, Variable
-from lattice_flows.interrupt import Interrupted
 from lattice_flows.plot_style import COLOURS, STYLE
 from lattice_flows.reproduce.experiment import Row, Settings
-from lattice_flows.run import Run, lock
+from lattice_flows.reproduce.runs import number, over_seeds, trained
 from lattice_flows.sampler import Sampler
-from lattice_flows.training import train
 from observables import Estimate
 from observables.magnetization import magnetization
 from theories import TransferMatrix
-from theories.errors import LatticeFlowsError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,11 +60,11 @@ def run_at(
         reports = []
         for seed in seeds:
             config = Config(theory, (16,), point, steps=_STEPS[settings.preset], seed=seed)
-            folder = settings.runs / f"{name}-{settings.preset}-{point[shown]:g}-{seed}"
-            sampler = _trained(folder, config, settings)
+            folder = f"{name}-{settings.preset}-{point[shown]:g}-{seed}"
+            sampler = trained(settings, folder, config)
             couplings = sampler.theory.from_values(**config.check_couplings({}))
             report = evaluate(sampler, couplings, jax.random.key(seed), _DRAWS)
-            reports.append({key: _number(report, key) for key in METRICS})
+            reports.append({key: number(report, key) for key in METRICS})
             if seed == settings.seed:
                 histograms.append(_histogram(sampler, couplings, seed))
                 exacts.append(sampler.theory.exact(couplings))
@@ -90,7 +84,7 @@ def _rows(
     paper: Mapping[str, Estimate],
 ) -> list[Row]:
     """The table's rows for one coupling point, from the numbers of every seed."""
-    ours = {key: _over_seeds([report[key] for report in reports]) for key in METRICS}
+    ours = {key: over_seeds([report[key] for report in reports]) for key in METRICS}
     kl = ours["kl_reverse"]
     return [
         Row(
@@ -103,51 +97,6 @@ def _rows(
         Row(f"forward ESS at {label}", ours["ess_forward"]),
         Row(f"P(M>0) at {label}", ours["positive_mode_weight"], exact=exact.positive_mode_weight),
     ]
-
-
-def _trained(folder: Path, config: Config, settings: Settings) -> Sampler:
-    """The flow of `config`, from the run in `folder`, which is made or carried on as needed.
-
-    Raises LatticeFlowsError where `folder` holds a run of another configuration, and Interrupted.
-    """
-    before = jax.config.jax_enable_x64  # type: ignore[attr-defined]
-    with lock(folder):
-        run = Run.open(folder) if Run.exists(folder) else Run.create(folder, config)
-        if run.config != config:
-            raise LatticeFlowsError(
-                f"{folder} was made with other settings: move it away, or give another --runs"
-            )
-        if not run.finished:
-            # the very training of `lattice-flows train`: single precision but for x64 runs
-            jax.config.update("jax_enable_x64", config.x64)
-            try:
-                with settings.progress(f"train {folder}", config.steps) as report:
-                    train(run, resume=True, report=report, interrupted=settings.interrupted)
-            except Interrupted as error:
-                raise Interrupted(
-                    f"{folder} is interrupted and saved; to go on, give the same command again"
-                ) from error
-            finally:
-                jax.config.update("jax_enable_x64", before)
-            run.finish()
-    return Sampler.load(run)
-
-
-def _number(report: Mapping[str, Any], key: str) -> Estimate:
-    """A number of `evaluate` with its statistical error, 0 where it gives none."""
-    value = report.get(key, report["observables"].get(key))
-    if isinstance(value, Mapping):
-        return Estimate(value["value"], value["stderr"])
-    return Estimate(value, report.get(f"{key}_stderr", 0.0))
-
-
-def _over_seeds(estimates: Sequence[Estimate]) -> Estimate:
-    """The mean over trainings and its error from their scatter; of one, its statistical error."""
-    n = len(estimates)
-    if n == 1:
-        return estimates[0]
-    values = [estimate.value for estimate in estimates]
-    return Estimate(float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(n)))
 
 
 def _histogram(sampler: Sampler, couplings: Any, seed: int) -> tuple[np.ndarray, np.ndarray]:
