@@ -141,6 +141,7 @@ class Flow:
             stepsize_controller=diffrax.StepTo(jnp.linspace(start, end, self.steps + 1)),
             saveat=diffrax.SaveAt(t1=True) if save_at is None else diffrax.SaveAt(ts=save_at),
             max_steps=self.steps + 1,
+            adjoint=diffrax.RecursiveCheckpointAdjoint(checkpoints=self.steps + 1),
         )
         path = solution.ys
         return path if save_at is not None else jax.tree.map(lambda x: x[0], path)
