@@ -4,6 +4,7 @@ import json
 import re
 import sys
 import types
+from dataclasses import replace
 
 import jax
 import netCDF4
@@ -14,10 +15,11 @@ from click.testing import CliRunner
 
 import theories
 from lattice_flows import reproduce
+from lattice_flows.config import Config
 from lattice_flows.files import Variable
 from lattice_flows.interrupt import Interrupted
 from lattice_flows.plots import save_figure
-from lattice_flows.reproduce import chains
+from lattice_flows.reproduce import chains, runs
 from lattice_flows.reproduce.experiment import Experiment, Row, Settings
 from lattice_flows.reproduce.record import Record
 from lattice_flows.run import Run
@@ -187,38 +189,39 @@ def test_trainings_are_kept_and_carried_on(tmp_path, monkeypatch):
 
     The rows are those of the variables, the exact ones those of the transfer matrix.
     """
-    monkeypatch.setattr(chains, "_STEPS", {"quick": 40, "paper": 60})
     monkeypatch.setattr(chains, "_DRAWS", 512)
-    points = [{"m": 0.25, "alpha": 0.01}]
-    paper = [{"free_energy": Estimate(-9.78, 0.001)}]
-    folder = tmp_path / "a-quick-0.25-0"
+    config = Config("phi4", (16,), {"m": 0.25, "alpha": 0.01}, steps=40)
+    case = chains.Case("m = 0.25", "a", config, {"free_energy": Estimate(-9.78, 0.001)})
+    folder = tmp_path / "a-0"
     stopped = Settings(runs=tmp_path, interrupted=iter((False, True)).__next__)
     with pytest.raises(Interrupted, match="the same command again"):
-        chains.run_at(stopped, "a", "phi4", points, paper)
+        chains.judge(stopped, [case])
     assert [record["step"] for record in Run.open(folder).history()] == [20]
 
     settings = Settings(runs=tmp_path)
-    rows, variables = chains.run_at(settings, "a", "phi4", points, paper)
+    rows, variables = chains.judge(settings, [case])
     assert Run.open(folder).finished
     assert Run.open(folder).history()[-1]["step"] == 40
-    monkeypatch.setattr(chains, "train", no_training)
-    again, _ = chains.run_at(settings, "a", "phi4", points, paper)
+    monkeypatch.setattr(runs, "train", no_training)
+    again, _ = chains.judge(settings, [case])
     assert again == rows
 
     theory = theories.make("phi4", (16,))
     exact = theories.TransferMatrix(theory, theory.from_values(m=0.25, alpha=0.01))
-    free_energy, reverse, forward, weight = rows
+    free_energy, reverse, forward, coverage, weight = rows
     assert free_energy.exact == pytest.approx(-exact.log_z)
-    assert free_energy.paper == paper[0]["free_energy"]
+    assert free_energy.paper == case.paper["free_energy"]
     assert free_energy.ours.value == variables["kl_reverse"].data[0, 0] - exact.log_z
     assert free_energy.ours.value > free_energy.exact - 0.1  # a bound, up to noise
     assert free_energy.ours.stderr > 0 and weight.ours.stderr > 0  # of one training, too
     assert reverse.ours.value == variables["ess_reverse"].data[0, 0]
     assert forward.ours.value == variables["ess_forward"].data[0, 0]
+    assert coverage.ours.value == variables["coverage"].data[0, 0]
     assert weight.exact == pytest.approx(exact.positive_mode_weight)
     widths = np.diff(variables["bin_edge"].data[0])
     assert np.sum(widths * variables["histogram"].data[0]) == pytest.approx(1)
 
+    variables["m"] = Variable(("coupling_point",), np.array([0.25]), "coupling m")
     record = Record(reproduce.find("table2"), {}, rows, variables)
     record.save(tmp_path / "a.nc")
     with xarray.open_dataset(tmp_path / "a.nc") as file:
@@ -226,6 +229,6 @@ def test_trainings_are_kept_and_carried_on(tmp_path, monkeypatch):
     save_figure(record.figure(), tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
-    monkeypatch.setattr(chains, "_STEPS", {"quick": 60})
+    other = case._replace(config=replace(config, steps=60))
     with pytest.raises(LatticeFlowsError, match=r"other settings.*--runs"):
-        chains.run_at(settings, "a", "phi4", points)
+        chains.judge(settings, [other])

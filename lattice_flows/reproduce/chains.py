@@ -8,7 +8,8 @@ there by less than the eye notices; forward ESS and the histogram of M show it.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -28,53 +29,49 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DRAWS = 16384
-_STEPS = {"quick": 2000, "paper": 10_000}
+STEPS = {"quick": 2000, "paper": 10_000}
+"""Of the deformation loss with our field."""
 _BINS = 60
 METRICS = {
     "kl_reverse": "KL(q||p)",
     "kl_forward": "KL(p||q)",
     "ess_reverse": "effective sample size over draws of the flow",
     "ess_forward": "effective sample size over exact samples",
+    "coverage": "effective sample size of q/p over exact samples",
     "positive_mode_weight": "probability of a positive magnetization P(M > 0)",
     "log_z": "logarithm of the partition function",
 }
 
 
-def run_at(
-    settings: Settings,
-    name: str,
-    theory: str,
-    points: Sequence[Mapping[str, float]],
-    paper: Sequence[Mapping[str, Estimate]] = (),
-) -> tuple[list[Row], dict[str, Variable]]:
-    """Train, or take from `settings.runs`, a flow at each point and seed; rows and variables.
+class Case(NamedTuple):
+    """A flow to be trained: how the rows and the run are called, and the paper's numbers.
 
-    points: couplings by name, the first of which is the one that the rows and figures show.
-    paper: for each point the paper's numbers, by the names "free_energy" and "ess_reverse".
+    config: its seed is not used. paper: by the names "free_energy" and "ess_reverse".
     """
-    shown = next(iter(points[0]))
+
+    label: str
+    name: str
+    config: Config
+    paper: Mapping[str, Estimate] = {}
+
+
+def judge(settings: Settings, cases: Sequence[Case]) -> tuple[list[Row], dict[str, Variable]]:
+    """Train, or take from `settings.runs`, a flow of each case and seed; rows and variables."""
     seeds = range(settings.seed, settings.seed + settings.seeds)
     rows, numbers, exacts, histograms = [], [], [], []
-    for i, point in enumerate(points):
-        label = f"{shown} = {point[shown]:g}"
+    for case in cases:
         reports = []
         for seed in seeds:
-            config = Config(theory, (16,), point, steps=_STEPS[settings.preset], seed=seed)
-            folder = f"{name}-{settings.preset}-{point[shown]:g}-{seed}"
-            sampler = trained(settings, folder, config)
-            couplings = sampler.theory.from_values(**config.check_couplings({}))
+            sampler = trained(settings, f"{case.name}-{seed}", replace(case.config, seed=seed))
+            couplings = sampler.theory.from_values(**case.config.check_couplings({}))
             report = evaluate(sampler, couplings, jax.random.key(seed), _DRAWS)
             reports.append({key: number(report, key) for key in METRICS})
             if seed == settings.seed:
                 histograms.append(_histogram(sampler, couplings, seed))
                 exacts.append(sampler.theory.exact(couplings))
-        rows += _rows(label, reports, exacts[i], paper[i] if paper else {})
+        rows += _rows(case.label, reports, exacts[-1], case.paper)
         numbers.append(reports)
-    values = np.array([point[shown] for point in points])
-    return rows, {
-        shown: Variable(("coupling_point",), values, f"coupling {shown}"),
-        **_variables(numbers, exacts, histograms),
-    }
+    return rows, _variables(numbers, exacts, histograms)
 
 
 def _rows(
@@ -88,14 +85,15 @@ def _rows(
     kl = ours["kl_reverse"]
     return [
         Row(
-            f"E_q[log q + S] at {label}",
+            f"E_q[log q + S], {label}",
             Estimate(kl.value - exact.log_z, kl.stderr),
             paper.get("free_energy"),
             -exact.log_z,
         ),
-        Row(f"reverse ESS at {label}", ours["ess_reverse"], paper.get("ess_reverse")),
-        Row(f"forward ESS at {label}", ours["ess_forward"]),
-        Row(f"P(M>0) at {label}", ours["positive_mode_weight"], exact=exact.positive_mode_weight),
+        Row(f"reverse ESS, {label}", ours["ess_reverse"], paper.get("ess_reverse")),
+        Row(f"forward ESS, {label}", ours["ess_forward"]),
+        Row(f"coverage, {label}", ours["coverage"]),
+        Row(f"P(M>0), {label}", ours["positive_mode_weight"], exact=exact.positive_mode_weight),
     ]
 
 

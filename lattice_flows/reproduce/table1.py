@@ -45,7 +45,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 """Options of each method. The paper's are those of its program: Adam at .003, 256 trajectories of
-50 steps, 10,000 updates, |E| + E², two hidden layers of 64; its four networks share a trunk here."""
+50 steps, 10,000 updates, |E| + E², two hidden layers of 64; its 4 networks share a trunk here."""
 METHODS = tuple(PRESETS["quick"])
 METRICS = {
     "coverage": "effective sample size of q/p over exact samples (the paper's forward ESS)",
