@@ -33,7 +33,8 @@ def energy_distance(x: ArrayLike, y: ArrayLike) -> float:
 def sliced_wasserstein(x: ArrayLike, y: ArrayLike, rng: np.random.Generator) -> float:
     """SW of two samples (n, *shape) of the same size, over 128 random directions.
 
-    In the units of x. Two samples of one density are about (scale of x)/√n apart, not 0.
+    In the units of x. Two samples of one density are not 0 apart: of order n^{-1/2}, and n^{-1/4}
+    where it falls into separate modes, whose shares fluctuate (0.6 for 2048 draws of gmm-2).
     """
     x, y = _flat(x), _flat(y)
     directions = rng.normal(size=(x.shape[1], _DIRECTIONS))

@@ -35,5 +35,5 @@ class DiffusionPath(Path):
         assert isinstance(theory, GaussianMixture)  # Config refuses other theories
         signal, noise = jnp.sin(jnp.pi * t / 2), jnp.cos(jnp.pi * t / 2)
         variance = (signal * theory.deviation) ** 2 + (noise * self.base.scale) ** 2
-        log_z = self.base.log_normalisation(params.base, couplings)
+        log_z = jnp.asarray(self.base.log_normalisation(params.base, couplings), phi.dtype)
         return -theory.log_density(phi, signal, variance) - (1 - t) * log_z
