@@ -58,7 +58,8 @@ def potential(theory: Theory, ranges: Ranges, width: int = 64, scale: float = 1.
 
     def elsewhere(t, phi, couplings):
         scaled = scaled_couplings(couplings, ranges, phi.dtype)
-        return kernel_network(1, width, scale)(t, phi.reshape(-1), scaled)[0]
+        network = kernel_network(theory.sites, 1, width, scale)
+        return network(t, phi.reshape(-1), scaled)[0][0]
 
     function = lattice if isinstance(theory, LatticeTheory) else elsewhere
     return Network(*transformed(theory, function))
