@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 EXPERIMENTS = {
     "table1": "Gaussian mixtures in the plane, four ways to train (arXiv:2301.07388)",
     "table2": "phi4 theory on the cycle graph, four couplings (arXiv:2301.07388)",
-    "double-well": "particle in a double well, four masses (arXiv:2301.07388)",
+    "double-well": "particle in a double well, masses and sizes (arXiv:2301.07388)",
+    "gmm40": "forty Gaussians in the plane, gradient flow (arXiv:2410.03282)",
     "teleportation": "a path of densities that no flow can follow (arXiv:2410.03282)",
 }
 """What each experiment is, in the order of --help."""

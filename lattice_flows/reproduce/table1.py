@@ -32,7 +32,13 @@ _PAPER_OWN = {**_OWN, "batch": 4096, "steps": 10_000, "penalty": "sum", "ode_ste
 _REVERSE = {"objective": "reverse-kl", "width": 64}
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "quick": {
-        "reverse KL": {**_REVERSE, "batch": 128, "steps": 500, "ode_steps": 12},
+        "reverse KL": {
+            **_REVERSE,
+            "batch": 128,
+            "steps": 800,
+            "ode_steps": 12,
+            "learning_rate": 0.001,
+        },
         "linear": {**_QUICK, "interpolation": "linear", "steps": 2000},
         "learned": {**_QUICK, "interpolation": "learned", "steps": 3000},
         "diffusion": {**_QUICK, "interpolation": "diffusion", "steps": 2500, "penalty": "sum"},

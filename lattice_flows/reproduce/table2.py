@@ -20,7 +20,7 @@ from observables import Estimate
 MASSES = (0.25, 0.5, 0.75, 1.0)
 _OBLIVIOUS = {"objective": "reverse-kl", "field": "mlp", "base": "ultralocal", "width": 64}
 _BASELINE = {
-    "quick": {**_OBLIVIOUS, "batch": 256, "steps": 1000, "ode_steps": 8},
+    "quick": {**_OBLIVIOUS, "batch": 256, "steps": 2000, "ode_steps": 8},
     "paper": {**_OBLIVIOUS, "batch": 256, "steps": 10_000, "ode_steps": 50},
 }
 # E_q[log q + S] and reverse ESS
