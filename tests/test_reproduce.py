@@ -17,7 +17,7 @@ from lattice_flows import reproduce
 from lattice_flows.files import Variable
 from lattice_flows.interrupt import Interrupted
 from lattice_flows.plots import save_figure
-from lattice_flows.reproduce import chains
+from lattice_flows.reproduce import chains, runs
 from lattice_flows.reproduce.experiment import Experiment, Row, Settings
 from lattice_flows.reproduce.record import Record
 from lattice_flows.run import Run
@@ -201,7 +201,7 @@ def test_trainings_are_kept_and_carried_on(tmp_path, monkeypatch):
     rows, variables = chains.run_at(settings, "a", "phi4", points, paper)
     assert Run.open(folder).finished
     assert Run.open(folder).history()[-1]["step"] == 40
-    monkeypatch.setattr(chains, "train", no_training)
+    monkeypatch.setattr(runs, "train", no_training)
     again, _ = chains.run_at(settings, "a", "phi4", points, paper)
     assert again == rows
 

@@ -40,6 +40,14 @@ METRICS = {
 }
 
 
+def run_of(
+    settings: Settings, name: str, theory: str, point: Mapping[str, float], seed: int
+) -> tuple[str, Config]:
+    """Name and configuration of the run of experiment `name` at couplings `point`."""
+    folder = f"{name}-{settings.preset}-{next(iter(point.values())):g}-{seed}"
+    return folder, Config(theory, (16,), point, steps=_STEPS[settings.preset], seed=seed)
+
+
 def run_at(
     settings: Settings,
     name: str,
@@ -59,10 +67,8 @@ def run_at(
         label = f"{shown} = {point[shown]:g}"
         reports = []
         for seed in seeds:
-            config = Config(theory, (16,), point, steps=_STEPS[settings.preset], seed=seed)
-            folder = f"{name}-{settings.preset}-{point[shown]:g}-{seed}"
-            sampler = trained(settings, folder, config)
-            couplings = sampler.theory.from_values(**config.check_couplings({}))
+            sampler = trained(settings, *run_of(settings, name, theory, point, seed))
+            couplings = sampler.theory.from_values(**sampler.config.check_couplings({}))
             report = evaluate(sampler, couplings, jax.random.key(seed), _DRAWS)
             reports.append({key: number(report, key) for key in METRICS})
             if seed == settings.seed:
