@@ -13,12 +13,13 @@ draws, and at least the weight of a well that they miss.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 from scipy.integrate import cumulative_trapezoid
 
 from lattice_flows.config import Config
@@ -27,12 +28,12 @@ from lattice_flows.reproduce import chains
 from lattice_flows.reproduce.experiment import Experiment, Row, Settings
 from lattice_flows.reproduce.runs import over_seeds, trained
 from observables import Estimate, magnetization
-from theories import TransferMatrix
+from theories import Phi4, TransferMatrix
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MASSES = (0.25, 0.5, 0.75, 1.0)
+MASSES, ALPHA = (0.25, 0.5, 0.75, 1.0), 0.01
 OBLIVIOUS = {"objective": "reverse-kl", "field": "mlp", "base": "ultralocal"}
 TRAININGS = {"deformation": ("", {}), "reverse KL": ("oblivious-", OBLIVIOUS)}
 """For each what its runs' names have before the coupling, and its options."""
@@ -42,12 +43,14 @@ _DRAWS, _BINS, _POINTS = 16384, 60, 2001
 def run_of(settings: Settings, training: str, m: float, seed: int) -> tuple[str, Config]:
     """Name and configuration of the run that trains at m by one of `TRAININGS`."""
     mark, options = TRAININGS[training]
-    point = {"m": m, "alpha": 0.01}
+    point = {"m": m, "alpha": ALPHA}
     _, config = chains.run_of(settings, "table2", "phi4", point, seed)
     return f"table2-{settings.preset}-{mark}{m:g}-{seed}", replace(config, **options)
 
 
-def kolmogorov(draws: ArrayLike, x: ArrayLike, density: ArrayLike) -> Estimate:
+def kolmogorov(
+    draws: NDArray[np.float64], x: NDArray[np.float64], density: NDArray[np.float64]
+) -> Estimate:
     """D of draws (n,) from the density on the rising grid x, with the error of F_n where D is."""
     draws = np.sort(draws)
     n = len(draws)
@@ -61,7 +64,8 @@ def kolmogorov(draws: ArrayLike, x: ArrayLike, density: ArrayLike) -> Estimate:
 def run(settings: Settings) -> tuple[list[Row], dict[str, Variable]]:
     """The histogram of the first seed's flows, and the numbers of all."""
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    answers = [_exact(settings, m) for m in MASSES]
+    theory = Phi4((16,))
+    answers = [TransferMatrix(theory, theory.from_values(m=m, alpha=ALPHA)) for m in MASSES]
     curves = [exact.magnetization_distribution(_POINTS) for exact in answers]
     rows, histograms, numbers = [], [], []
     for training in TRAININGS:
@@ -90,19 +94,19 @@ def _magnetization(settings: Settings, training: str, m: float, seed: int) -> np
     return magnetization(sampler.draw(couplings, key, _DRAWS).configurations)
 
 
-def _exact(settings: Settings, m: float) -> TransferMatrix:
-    _, config = run_of(settings, "deformation", m, settings.seed)
-    theory = config.make_theory()
-    return TransferMatrix(theory, theory.from_values(**config.check_couplings({})))
-
-
 def _share(happened: np.ndarray) -> Estimate:
     """How often, with the binomial error."""
     p = float(np.mean(happened))
     return Estimate(p, float(np.sqrt(p * (1 - p) / len(happened))))
 
 
-def _variables(answers, curves, histograms, numbers: np.ndarray) -> dict[str, Variable]:
+def _variables(
+    answers: Sequence[TransferMatrix],
+    curves: Sequence[tuple[np.ndarray, np.ndarray]],
+    histograms: Sequence[tuple[np.ndarray, np.ndarray]],
+    numbers: np.ndarray,
+) -> dict[str, Variable]:
+    """`curves` and `histograms` are pairs of M and density; numbers (flows, 2, seeds)."""
     at, each = ("coupling_point",), ("training", "coupling_point")
     numbers = numbers.reshape(len(TRAININGS), len(MASSES), *numbers.shape[1:])
     edges, densities = (

@@ -45,7 +45,7 @@ CHAINS = {
 }
 """The experiment that trains each, and the couplings."""
 CHAIN_TIMES = np.linspace(0, 1, 41)  # those of TIMES among them
-_DRAWS, _DOTS, _LINES, _BINS = 4096, 400, 60, 48
+_DRAWS, _DOTS, _LINES, _BINS = 4096, 250, 60, 48
 
 
 def run(settings: Settings) -> tuple[list[Row], dict[str, Variable]]:
@@ -186,13 +186,13 @@ def _values(estimates: Sequence[Sequence[Estimate]]) -> NDArray[np.float64]:
 
 
 def draw(dataset: Dataset) -> Figure:
-    """Draws as dots on p_t, path by path; below, M of draws along t on the density of M."""
+    """Draws as dots on √p_t, path by path; below, M of draws along t on the density of M."""
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8.2, 7.6), layout="constrained")
-        above, below = figure.subfigures(2, 1, height_ratios=(2.6, 1))
+        above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(2.6, 1))[:, 0]
         _draw_plane(above, dataset)
         theories = dataset["chain"]
         for i, ax in enumerate(below.subplots(1, len(theories), squeeze=False)[0]):
@@ -210,7 +210,7 @@ def _draw_plane(figure: SubFigure, dataset: Dataset) -> None:
         for j, t in enumerate(TIMES):
             ax = axes[i, j]
             ax.imshow(
-                density[i, j].T / density[i, j].max(),
+                np.sqrt(density[i, j].T / density[i, j].max()),
                 extent=(x[0], x[-1], y[0], y[-1]),
                 origin="lower",
                 cmap="Blues",
@@ -219,12 +219,11 @@ def _draw_plane(figure: SubFigure, dataset: Dataset) -> None:
             )
             ax.scatter(*draws[i, j].T, s=1.2, color=COLOURS[1], linewidths=0)
             ax.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]), xticks=(-8, 0, 8), yticks=(-8, 0, 8))
-            ess, found = dataset["ess"][i, j, 0], dataset["share_found"][i, j, 0]
-            if j > 0:
-                ax.text(0.04, 0.87, f"ESS {ess:.2f}", fontsize=8, transform=ax.transAxes)
-                ax.text(
-                    0.96, 0.06, f"share {found:.2f}", fontsize=8, ha="right", transform=ax.transAxes
-                )
+            if t > 0:
+                ess, share = dataset["ess"][i, j, 0], dataset["share_found"][i, j, 0]
+                ax.text(0.04, 0.88, f"ESS ${ess:.2f}$", fontsize=8.5, transform=ax.transAxes)
+                found = rf"$\langle w\rangle/Z={share:.2f}$"
+                ax.text(0.96, 0.05, found, fontsize=8.5, ha="right", transform=ax.transAxes)
             if i == 0:
                 ax.set_title(f"$t={t:g}$", fontsize=10)
         axes[i, 0].set_ylabel(path)
