@@ -10,9 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from lattice_flows.base.base import Base
+from lattice_flows.config import Config
 from lattice_flows.fields import Field
 from lattice_flows.flow import Flow
+from lattice_flows.model import build
 from lattice_flows.paths import LinearPath
+from lattice_flows.reproduce.experiment import Settings
+from lattice_flows.sampler import Sampler
 from lattice_flows.setting import Setting
 from lattice_flows.walkers import Couplings
 
@@ -55,3 +59,9 @@ class White(Base):
 def linear_setting(flow: Flow, couplings: Couplings, batch: int, **more: Any) -> Setting:
     """A training on the linear path."""
     return Setting(flow, LinearPath(flow.base, flow.odd), couplings, batch, **more)
+
+
+def untrained(settings: Settings, name: str, config: Config) -> Sampler:
+    """In place of `reproduce.runs.trained`: the flow of `config` as it begins."""
+    model = build(config)
+    return Sampler(config, model, model.init(jax.random.key(config.seed)), {})

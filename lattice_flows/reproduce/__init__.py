@@ -15,6 +15,8 @@ EXPERIMENTS = {
     "table2": "phi4 theory on the cycle graph, four couplings (arXiv:2301.07388)",
     "double-well": "particle in a double well, masses and sizes (arXiv:2301.07388)",
     "gmm40": "forty Gaussians in the plane, gradient flow (arXiv:2410.03282)",
+    "trajectories": "draws on their way, beside the densities they follow (arXiv:2301.07388)",
+    "histogram": "magnetization on the cycle graph, two ways to train (arXiv:2301.07388)",
     "teleportation": "a path of densities that no flow can follow (arXiv:2410.03282)",
 }
 """What each experiment is, in the order of --help."""

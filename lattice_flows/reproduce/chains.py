@@ -54,6 +54,10 @@ class Case(NamedTuple):
     config: Config
     paper: Mapping[str, Estimate] = {}
 
+    def run_of(self, seed: int) -> tuple[str, Config]:
+        """Name and configuration of the run with this seed."""
+        return f"{self.name}-{seed}", replace(self.config, seed=seed)
+
 
 def judge(settings: Settings, cases: Sequence[Case]) -> tuple[list[Row], dict[str, Variable]]:
     """Train, or take from `settings.runs`, a flow of each case and seed; rows and variables."""
@@ -62,7 +66,7 @@ def judge(settings: Settings, cases: Sequence[Case]) -> tuple[list[Row], dict[st
     for case in cases:
         reports = []
         for seed in seeds:
-            sampler = trained(settings, f"{case.name}-{seed}", replace(case.config, seed=seed))
+            sampler = trained(settings, *case.run_of(seed))
             couplings = sampler.theory.from_values(**case.config.check_couplings({}))
             report = evaluate(sampler, couplings, jax.random.key(seed), _DRAWS)
             reports.append({key: number(report, key) for key in METRICS})
@@ -137,17 +141,34 @@ def _stacked(axis: str, name: str, pairs: Sequence, what: str) -> dict[str, Vari
     }
 
 
-def draw_histograms(dataset: Dataset, shown: str, symbol: str) -> "Figure":
-    """The histogram of M of the flow's draws, unweighted, beside the exact P(M), at each point."""
+def draw_histograms(
+    dataset: Dataset, shown: str, symbol: str, rows: Sequence[str] = ("",)
+) -> "Figure":
+    """The histogram of M of the flow's draws, unweighted, beside the exact P(M), at each point.
+
+    One row of panels for each name in `rows`, along the leading axis of the histograms.
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
     values = dataset[shown]
+    edges, densities = (
+        x.reshape(-1, *x.shape[-2:]) for x in (dataset["bin_edge"], dataset["histogram"])
+    )
+    ends = 1.1 * edges.min(axis=(0, 2)), 1.1 * edges.max(axis=(0, 2))
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(2.6 * len(values), 2.6), layout="constrained")
-        for i, ax in enumerate(np.atleast_1d(figure.subplots(1, len(values)))):
-            edges, density = dataset["bin_edge"][i], dataset["histogram"][i]
-            ax.stairs(density, edges, color=COLOURS[0], fill=True, alpha=0.3, label="flow, draws")
+        size = (2.6 * len(values), 0.5 + 2.1 * len(rows))
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(len(rows), len(values), squeeze=False, sharex="col", sharey="col")
+        for (k, i), ax in np.ndenumerate(axes):
+            ax.stairs(
+                densities[k, i],
+                edges[k, i],
+                color=COLOURS[0],
+                fill=True,
+                alpha=0.3,
+                label="flow, draws",
+            )
             ax.plot(
                 dataset["magnetization"][i],
                 dataset["magnetization_density_exact"][i],
@@ -155,10 +176,13 @@ def draw_histograms(dataset: Dataset, shown: str, symbol: str) -> "Figure":
                 linewidth=0.9,
                 label="exact",
             )
-            ax.set(xlabel="$M$", ylim=(0, None), xlim=(1.1 * edges[0], 1.1 * edges[-1]))
-            ax.set_title(f"${symbol}={values[i]:g}$", fontsize=10)
-            if i == 0:
-                ax.set_ylabel("$P(M)$")
+            ax.set(ylim=(0, None), xlim=(ends[0][i], ends[1][i]))
+            if k == 0:
+                ax.set_title(f"${symbol}={values[i]:g}$", fontsize=10)
+            if k == len(rows) - 1:
+                ax.set_xlabel("$M$")
+        for ax, row in zip(axes[:, 0], rows, strict=True):
+            ax.set_ylabel(f"{row}\n$P(M)$".strip())
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=2)
     return figure

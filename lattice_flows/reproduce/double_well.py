@@ -20,17 +20,8 @@ _MASSES = (1.5, 3.0, 4.5, 6.0)
 _SLICES = (4, 8, 32, 64)  # beside 16
 
 
-def masses(settings: Settings) -> list[Case]:
-    """16 slices at every mass."""
-    return [_case(settings, f"m = {m:g}", f"{m:g}", m, 16) for m in _MASSES]
-
-
-def sizes(settings: Settings) -> list[Case]:
-    """Other numbers of slices, at the least mass."""
-    return [_case(settings, f"N = {n}", f"1.5-{n}", 1.5, n) for n in _SLICES]
-
-
-def _case(settings: Settings, label: str, name: str, m: float, slices: int) -> Case:
+def case(settings: Settings, m: float, slices: int = 16) -> Case:
+    """A flow at one mass and number of slices."""
     config = Config(
         "double-well",
         (slices,),
@@ -38,13 +29,16 @@ def _case(settings: Settings, label: str, name: str, m: float, slices: int) -> C
         steps=chains.STEPS[settings.preset],
         ode_steps=16 if slices <= 16 else 32,
     )
-    return Case(label, f"double-well-{settings.preset}-{name}", config)
+    name = f"double-well-{settings.preset}-{m:g}"
+    if slices == 16:
+        return Case(f"m = {m:g}", name, config)
+    return Case(f"m = {m:g}, N = {slices}", f"{name}-{slices}", config)
 
 
 def run(settings: Settings) -> tuple[list[Row], dict[str, Variable]]:
     """Both scans."""
-    rows, variables = chains.judge(settings, masses(settings))
-    more_rows, more = chains.judge(settings, sizes(settings))
+    rows, variables = chains.judge(settings, [case(settings, m) for m in _MASSES])
+    more_rows, more = chains.judge(settings, [case(settings, _MASSES[0], n) for n in _SLICES])
     more = {f"{name}_of_size": _by_size(variable) for name, variable in more.items()}
     return [*rows, *more_rows], {
         "mass": Variable(("coupling_point",), np.array(_MASSES), "coupling mass = mu"),

@@ -69,17 +69,22 @@ _PAPER = {
 }
 
 
+def run_of(settings: Settings, theory: str, method: str, seed: int) -> tuple[str, Config]:
+    """Name and configuration of the run that trains one of `MIXTURES` by one of `METHODS`."""
+    name = f"table1-{settings.preset}-{theory}-{method.replace(' ', '-')}-{seed}"
+    options = PRESETS[settings.preset][method]
+    return name, Config(theory, (2,), base_width=MIXTURES[theory][1], seed=seed, **options)
+
+
 def run(settings: Settings) -> tuple[list[Row], dict[str, Variable]]:
     """Train and judge every method on both mixtures."""
     rows, values, draws = [], [], []
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    for i, (theory, (equation, base_width)) in enumerate(MIXTURES.items()):
-        for method, options in PRESETS[settings.preset].items():
+    for i, (theory, (equation, _)) in enumerate(MIXTURES.items()):
+        for method in METHODS:
             reports = []
             for seed in seeds:
-                config = Config(theory, (2,), base_width=base_width, seed=seed, **options)
-                name = f"table1-{settings.preset}-{theory}-{method.replace(' ', '-')}-{seed}"
-                sampler = trained(settings, name, config)
+                sampler = trained(settings, *run_of(settings, theory, method, seed))
                 couplings = sampler.theory.from_values()
                 reports.append(evaluate(sampler, couplings, jax.random.key(seed), _DRAWS))
                 if seed == settings.seed:
