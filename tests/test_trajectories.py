@@ -7,7 +7,7 @@ from helpers import untrained
 
 from lattice_flows import reproduce
 from lattice_flows.plots import save_figure
-from lattice_flows.reproduce import table1, trajectories
+from lattice_flows.reproduce import table1, table2, trajectories
 from lattice_flows.reproduce.experiment import Settings
 from lattice_flows.reproduce.record import reproduce as run_experiment
 
