@@ -42,20 +42,24 @@ _TEMPERATURES = (1.0, 0.5, 0.2)
 
 
 class Jet(NamedTuple):
-    """A function of position and time with derivatives; `force` is its gradient, (*shape)."""
+    """f at one time and place, with its derivatives, and the velocity that goes with it.
+
+    force: ∇f, (*shape). rate: ∂_t f. velocity: (*shape). divergence: ∇·velocity.
+    """
 
     value: jax.Array
     force: jax.Array
-    laplacian: jax.Array
     rate: jax.Array
+    velocity: jax.Array
+    divergence: jax.Array
 
 
 @dataclass(frozen=True)
 class GradientEnergy:
-    """f as a `Jet` of flow time and position, the velocity field that goes with it, and a(t)."""
+    """A gradient flow: (params, t, phi, couplings) -> f or its `Jet`, the field, a(t)."""
 
-    init: Callable[[jax.Array], Any]
-    energy: Callable[[Any, jax.Array, jax.Array, Any], Jet]
+    energy: Callable[[Any, jax.Array, jax.Array, Any], jax.Array]
+    jet: Callable[[Any, jax.Array, jax.Array, Any], Jet]
     field: Field
     extent: Callable[[jax.Array], jax.Array]
 
@@ -114,45 +118,45 @@ def gradient(
             ]
         )
 
-    def of_g(t: jax.Array, phi: jax.Array, couplings: Any) -> tuple[Jet, jax.Array, jax.Array]:
-        """g in units of σ with its derivative by a, and a and da/dt."""
+    def amplitude(a: jax.Array) -> jax.Array:
+        return (1 - a**_POWER) * spread / jnp.sqrt(1 + (spread * a) ** 2)
+
+    def energy(t, phi, couplings) -> jax.Array:
+        x, a = phi.reshape(-1) / base_width, of_t(t)
+        b = jnp.maximum(a, _LEAST)
+        network = _network(features(x, b, couplings)[None], width)[0]
+        g = known(x, b, couplings) + amplitude(b) * network
+        return 0.5 * jnp.sum(x * x) + a * (g + least)
+
+    def jet(t, phi, couplings) -> Jet:
         x = phi.reshape(-1) / base_width
         a, growth = jax.jvp(of_t, (t,), (jnp.ones_like(t),))
         b = jnp.maximum(a, _LEAST)
-        rows = _rows(lambda x, a: features(x, a, couplings), x, b)
-        network = _network(rows, width)
-        amplitude, slope = jax.jvp(
-            lambda a: (1 - a**_POWER) * spread / jnp.sqrt(1 + (spread * a) ** 2),
-            (b,),
-            (jnp.ones_like(b),),
-        )
-        total = _rows(lambda x, a: known(x, a, couplings), x, b) + amplitude * network
-        total = total.at[-1].add(slope * network[0])
-        return Jet(total[0], total[1:-2], total[-2], total[-1]), a, growth
-
-    def energy(t, phi, couplings) -> Jet:
-        g, a, growth = of_g(t, phi, couplings)
-        x = phi.reshape(-1) / base_width
-        start = 0.5 * jnp.sum(x * x)
+        network = _network(_rows(lambda x, a: features(x, a, couplings), x, b), width)
+        size, slope = jax.jvp(amplitude, (b,), (jnp.ones_like(b),))
+        g = _rows(lambda x, a: known(x, a, couplings), x, b) + size * network
+        value, force, laplacian, rate = g[0], g[1:-2], g[-2], g[-1] + slope * network[0]
         return Jet(
-            start + a * (g.value + least),
-            ((x + a * g.force) / base_width).reshape(phi.shape),
-            (theory.sites + a * g.laplacian) / base_width**2,
-            growth * (g.value + least + a * g.rate),
+            0.5 * jnp.sum(x * x) + a * (value + least),
+            ((x + a * force) / base_width).reshape(phi.shape),
+            growth * (value + least + a * rate),
+            -growth * base_width * force.reshape(phi.shape),
+            -growth * laplacian,
         )
 
-    def velocity(t, phi, couplings) -> tuple[jax.Array, jax.Array]:
-        g, _, growth = of_g(t, phi, couplings)
-        return -growth * base_width * g.force.reshape(phi.shape), -growth * g.laplacian
+    init, of_jet = transformed(theory, jet)
 
-    init, apply = transformed(theory, energy)
-    return GradientEnergy(
-        init, apply, Field(init, transformed(theory, velocity)[1], odd=False), of_t
-    )
+    def velocity(params, t, phi, couplings) -> tuple[jax.Array, jax.Array]:
+        jet = of_jet(params, t, phi, couplings)
+        return jet.velocity, jet.divergence
+
+    of_energy = transformed(theory, energy)[1]
+    return GradientEnergy(of_energy, of_jet, Field(init, velocity, odd=False), of_t)
 
 
 def _network(rows: jax.Array, width: int) -> jax.Array:
-    """A network of the features with derivatives, `rows` (d + 3, k), as (d + 3,)."""
+    """A network of features: of their values alone, rows (1, k) to (1,), or with the derivatives
+    that `_rows` gives, (d + 3, k) to (d + 3,)."""
     for i in range(_DEPTH):
         linear = hk.Linear(width, with_bias=False, name=f"layer_{i}")(rows)
         bias = hk.get_parameter(f"bias_{i}", (width,), init=jnp.zeros)
@@ -160,9 +164,10 @@ def _network(rows: jax.Array, width: int) -> jax.Array:
         gate = jax.nn.sigmoid(value)
         first = gate * (1 + value * (1 - gate))
         second = gate * (1 - gate) * (2 + value * (1 - 2 * gate))
-        bent = second * jnp.sum(derivatives[:-2] ** 2, axis=0)
         activated = jnp.concatenate([(value * gate)[None], first[None] * derivatives])
-        activated = activated.at[-2].add(bent)
+        if len(rows) > 1:
+            bent = second * jnp.sum(derivatives[:-2] ** 2, axis=0)
+            activated = activated.at[-2].add(bent)
         rows = rows + activated if i else activated
     small = hk.initializers.RandomNormal(0.01 / np.sqrt(width))
     return hk.Linear(1, with_bias=False, w_init=small, name="last_layer")(rows)[:, 0]

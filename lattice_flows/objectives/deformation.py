@@ -58,20 +58,13 @@ class Deformation:
 
         def residuals(phi, t, place):
             theta = setting.couplings.at(place, opened)
-            return jax.vmap(lambda x: self._residual(params, t, x, theta))(phi)
+            return jax.vmap(lambda x: setting.path.residual(params, setting.flow, t, x, theta))(phi)
 
         parts = jax.vmap(residuals)(points.phi, points.t, points.place)
         c = self._constant(params, points, parts, opened)
         penalised = PENALTIES[setting.penalty](parts + c[:, None])
         metrics |= {"residual": jnp.mean(jnp.sum(points.reference * penalised, axis=1))}
         return jnp.sum(points.weight * penalised), (state, metrics)
-
-    def _residual(self, params: Params, t: jax.Array, phi: jax.Array, couplings: Any) -> jax.Array:
-        """E without C_t, of one configuration."""
-        path = self.setting.path
-        velocity, divergence = self.setting.flow.velocity(params, t, phi, couplings)
-        force, rate = path.slopes(params, t, phi, couplings)
-        return rate + jnp.sum(force * velocity) - divergence
 
     def _constant(
         self, params: Params, points: Points, parts: jax.Array, opened: jax.Array

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from lattice_flows.fields import GradientEnergy
+from lattice_flows.flow import Flow
 from lattice_flows.params import Params
 from lattice_flows.paths.path import Path
 
@@ -20,19 +22,19 @@ class GradientPath(Path):
 
     learned: GradientEnergy | None = None
 
-    def energy(self, params: Params, t: jax.Array, phi: jax.Array, couplings: Any) -> jax.Array:
-        return self._jet(params, t, phi, couplings).value
+    @property
+    def _learned(self) -> GradientEnergy:
+        assert self.learned is not None  # dataclass inheritance wants a default
+        return self.learned
 
-    def slopes(
-        self, params: Params, t: jax.Array, phi: jax.Array, couplings: Any
-    ) -> tuple[jax.Array, jax.Array]:
-        jet = self._jet(params, t, phi, couplings)
-        return jet.force, jet.rate
+    def energy(self, params: Params, t: jax.Array, phi: jax.Array, couplings: Any) -> jax.Array:
+        return self._learned.energy(params.field, t, phi, couplings)
+
+    def residual(
+        self, params: Params, flow: Flow, t: jax.Array, phi: jax.Array, couplings: Any
+    ) -> jax.Array:
+        jet = self._learned.jet(params.field, t, phi, couplings)
+        return jet.rate + jnp.sum(jet.force * jet.velocity) - jet.divergence
 
     def extent(self, t: jax.Array) -> jax.Array:
-        assert self.learned is not None
-        return self.learned.extent(t)
-
-    def _jet(self, params: Params, t: jax.Array, phi: jax.Array, couplings: Any) -> Any:
-        assert self.learned is not None  # dataclass inheritance wants a default
-        return self.learned.energy(params.field, t, phi, couplings)
+        return self._learned.extent(t)

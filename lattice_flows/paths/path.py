@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from lattice_flows.base import Base
+from lattice_flows.flow import Flow
 from lattice_flows.params import Params
 from lattice_flows.symmetry import symmetric_action
 
@@ -48,12 +49,13 @@ class Path(ABC):
             1
         ]
 
-    def slopes(
-        self, params: Params, t: jax.Array, phi: jax.Array, couplings: Any
-    ) -> tuple[jax.Array, jax.Array]:
-        """∇f_t, like `phi`, and ∂_t f_t of one configuration."""
+    def residual(
+        self, params: Params, flow: Flow, t: jax.Array, phi: jax.Array, couplings: Any
+    ) -> jax.Array:
+        """∂_t f_t + ⟨∇f_t, V⟩ - ∇·V of one configuration, -C_t where the flow follows the path."""
+        velocity, divergence = flow.velocity(params, t, phi, couplings)
         force = jax.grad(self.energy, argnums=2)(params, t, phi, couplings)
-        return force, self.rate(params, t, phi, couplings)
+        return self.rate(params, t, phi, couplings) + jnp.sum(force * velocity) - divergence
 
     def extent(self, t: jax.Array) -> jax.Array:
         """How far p_t has grown from the base's size, 0, to the target's, 1."""
