@@ -2,8 +2,8 @@
 
 N = 16, λ = 1/16, α = 0.01 at four values of m. The flows of `table2`, by the deformation loss,
 beside flows by reverse KL whose field knows of no symmetry and whose base is the paper's, the
-independent sites e^{-λφ⁴}: where two wells are far apart these settle on one. Draws are taken as
-they come, without weights, and judged by P(M > 0) and by the Kolmogorov distance
+independent sites e^{-λφ⁴}: these may settle on one well of two. Draws are taken as they come,
+without weights, and judged by P(M > 0) and by the Kolmogorov distance
 
     D = max_M |F_n(M) - F(M)|
 
