@@ -155,12 +155,13 @@ def draw_histograms(
     edges, densities = (
         x.reshape(-1, *x.shape[-2:]) for x in (dataset["bin_edge"], dataset["histogram"])
     )
-    ends = 1.1 * edges.min(axis=(0, 2)), 1.1 * edges.max(axis=(0, 2))
     with matplotlib.rc_context(STYLE):
         size = (2.6 * len(values), 0.5 + 2.1 * len(rows))
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots(len(rows), len(values), squeeze=False, sharex="col", sharey="col")
         for (k, i), ax in np.ndenumerate(axes):
+            m, exact = dataset["magnetization"][i], dataset["magnetization_density_exact"][i]
+            seen = np.append(edges[:, i], m[exact > 1e-3 * exact.max()])  # wells that are lost, too
             ax.stairs(
                 densities[k, i],
                 edges[k, i],
@@ -169,14 +170,8 @@ def draw_histograms(
                 alpha=0.3,
                 label="flow, draws",
             )
-            ax.plot(
-                dataset["magnetization"][i],
-                dataset["magnetization_density_exact"][i],
-                color="black",
-                linewidth=0.9,
-                label="exact",
-            )
-            ax.set(ylim=(0, None), xlim=(ends[0][i], ends[1][i]))
+            ax.plot(m, exact, color="black", linewidth=0.9, label="exact")
+            ax.set(ylim=(0, None), xlim=(1.1 * seen.min(), 1.1 * seen.max()))
             if k == 0:
                 ax.set_title(f"${symbol}={values[i]:g}$", fontsize=10)
             if k == len(rows) - 1:

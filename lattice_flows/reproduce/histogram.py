@@ -1,8 +1,8 @@
 """The magnetization of φ⁴ theory on the cycle graph: Fig. 10 of Máté & Fleuret, arXiv:2301.07388.
 
 The flows of `table2`, by the deformation loss and by reverse KL with an oblivious field: where the
-wells are deep the latter settle on one. Draws are taken as
-they come, without weights, and judged by P(M > 0) and by the Kolmogorov distance
+wells are deep the latter may settle on one. Draws are taken as they come, without weights, and
+judged by P(M > 0) and by the Kolmogorov distance
 
     D = max_M |F_n(M) - F(M)|
 

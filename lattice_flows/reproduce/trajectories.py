@@ -9,13 +9,15 @@ Of a flow that has lost a mode the ESS says nothing: its draws agree with one an
 never find the weight that lies in that mode, and ⟨w_t⟩/Z_t is the share of p_t that they do find.
 In the plane Z_t is a sum over a grid.
 
-The mixture of eq. (11) is flown along three paths by the runs of `table1`, a chain of each theory
-by those of `table2` and `double-well`.
+The mixture of eq. (11) is flown along three paths by the runs of `table1`, φ⁴ theory on the cycle
+graph along the linear one: from the mean-field base of `table2`, whose magnetization has two wells
+from the start, and from the paper's base of independent sites, which has none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import jax
@@ -26,7 +28,8 @@ from scipy.special import logsumexp
 
 from lattice_flows.files import Dataset, Variable
 from lattice_flows.plot_style import COLOURS, STYLE, THEORIES
-from lattice_flows.reproduce import double_well, table1, table2
+from lattice_flows.reproduce import table1, table2
+from lattice_flows.reproduce.chains import Case
 from lattice_flows.reproduce.experiment import Experiment, Row, Settings
 from lattice_flows.reproduce.runs import over_seeds, trained
 from lattice_flows.sampler import Sampler
@@ -39,13 +42,10 @@ if TYPE_CHECKING:
 MIXTURE, PATHS = "gmm-2", ("linear", "learned", "diffusion")
 TIMES = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
 GRID = np.linspace(-13, 13, 105)
-CHAINS = {
-    "phi4": lambda settings: table2.deformation(settings, 1.0),
-    "double-well": lambda settings: double_well.case(settings, 3.0),
-}
-"""The flow of each theory that is followed."""
+BASES = ("mean-field", "ultralocal")
+"""For φ⁴ theory, m = 1."""
 CHAIN_TIMES = np.linspace(0, 1, 41)  # those of TIMES among them
-_DRAWS, _DOTS, _LINES, _BINS = 4096, 250, 60, 48
+_DRAWS, _DOTS, _LINES = 4096, 250, 60
 
 
 def run(settings: Settings) -> tuple[list[Row], dict[str, Variable]]:
@@ -125,42 +125,37 @@ def _in_the_plane(settings: Settings) -> tuple[list[Row], dict[str, Variable]]:
 
 
 def _on_chains(settings: Settings) -> tuple[list[Row], dict[str, Variable]]:
-    """ESS along the path of each chain, M of some draws, and the density of M by the weights."""
+    """ESS along the path from each base, and M of some draws."""
     shown = np.searchsorted(CHAIN_TIMES, TIMES)
-    rows, lines, edges, densities, esses = [], [], [], [], []
-    for theory, case in CHAINS.items():
+    rows, lines, esses = [], [], []
+    for base in BASES:
         ess = []
         for seed in range(settings.seed, settings.seed + settings.seeds):
-            sampler = trained(settings, *case(settings).run_of(seed))
+            sampler = trained(settings, *_chain(settings, base).run_of(seed))
             draws, log_weights = follow(sampler, seed, CHAIN_TIMES)
             ess.append([Estimate(kish_ess(log_weights[k]), 0.0) for k in shown])
             if seed == settings.seed:
-                m = np.array([magnetization(phi) for phi in draws])
-                bins = np.linspace(-1, 1, _BINS + 1) * 1.02 * np.abs(m).max()
-                weights = np.exp(log_weights - log_weights.max(axis=1, keepdims=True))
-                lines.append(m[:, :_LINES])
-                edges.append(bins)
-                densities.append(
-                    [
-                        np.histogram(x, bins, weights=w, density=True)[0]
-                        for x, w in zip(m, weights, strict=True)
-                    ]
-                )
-        rows += _rows("ESS", theory.replace("-", " "), ess)
+                lines.append([magnetization(phi[:_LINES]) for phi in draws])
+        rows += _rows("ESS", f"phi4 from {base}", ess)
         esses.append(_values(ess))
-    each = ("chain", "chain_time")
+    each = ("base", "chain_time")
     return rows, {
-        "chain": Variable(("chain",), np.array(list(CHAINS)), "theory on the cycle graph"),
+        "base": Variable(("base",), np.array(BASES), "base density on the cycle graph"),
         "chain_time": Variable(("chain_time",), CHAIN_TIMES, "flow time t"),
         "magnetization": Variable((*each, "line"), np.array(lines), "M of draws of q_t"),
-        "bin_edge": Variable(("chain", "bin_edge_index"), np.array(edges), "magnetization M"),
-        "magnetization_density": Variable(
-            (*each, "bin"), np.array(densities), "density of M under p_t, by the weights of draws"
-        ),
         "chain_ess": Variable(
-            ("chain", "time", "seed"), np.array(esses), "effective sample size as draws of p_t"
+            ("base", "time", "seed"), np.array(esses), "effective sample size as draws of p_t"
         ),
     }
+
+
+def _chain(settings: Settings, base: str) -> Case:
+    """The flow of table2, and the same from another base."""
+    case = table2.deformation(settings, 1.0)
+    if base == case.config.base:
+        return case
+    name = f"trajectories-{base}-{settings.preset}-1"
+    return case._replace(name=name, config=replace(case.config, base=base))
 
 
 def _share(log_weights: NDArray[np.float64], log_z: float) -> Estimate:
@@ -186,7 +181,7 @@ def _values(estimates: Sequence[Sequence[Estimate]]) -> NDArray[np.float64]:
 
 
 def draw(dataset: Dataset) -> Figure:
-    """Draws as dots on √p_t, path by path; below, M of draws along t on the density of M."""
+    """Draws as dots on √p_t, path by path; below, M of draws along t from each base."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -194,10 +189,10 @@ def draw(dataset: Dataset) -> Figure:
         figure = Figure(figsize=(8.2, 7.6), layout="constrained")
         above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(2.6, 1))[:, 0]
         _draw_plane(above, dataset)
-        theories = dataset["chain"]
-        for i, ax in enumerate(below.subplots(1, len(theories), squeeze=False)[0]):
+        panels = below.subplots(1, len(dataset["base"]), squeeze=False, sharey=True)[0]
+        panels[0].set_ylabel("$M$")
+        for i, ax in enumerate(panels):
             _draw_chain(ax, dataset, i)
-            ax.set_title(THEORIES[theories[i]], fontsize=10)
     return figure
 
 
@@ -229,20 +224,14 @@ def _draw_plane(figure: SubFigure, dataset: Dataset) -> None:
 
 
 def _draw_chain(ax: Axes, dataset: Dataset, i: int) -> None:
-    """M(t) of some draws, coloured by the sign that they end with."""
-    t, edges, lines = dataset["chain_time"], dataset["bin_edge"][i], dataset["magnetization"][i]
-    density = dataset["magnetization_density"][i]
-    ax.pcolormesh(
-        t,
-        0.5 * (edges[1:] + edges[:-1]),
-        (density / density.max(axis=1, keepdims=True)).T,
-        cmap="Greys",
-        vmax=1.6,
-        shading="gouraud",
-    )
+    """M(t) of some draws from base i, coloured by the sign that they end with."""
+    t, lines, ess = dataset["chain_time"], dataset["magnetization"][i], dataset["chain_ess"][i]
     for line in lines.T:
         ax.plot(t, line, color=COLOURS[0 if line[-1] > 0 else 1], linewidth=0.6, alpha=0.8)
-    ax.set(xlabel="$t$", ylabel="$M$", xlim=(0, 1), ylim=(edges[0], edges[-1]), xticks=TIMES)
+    ax.set(xlabel="$t$", xlim=(0, 1), xticks=TIMES)
+    ax.set_title(
+        f"{THEORIES['phi4']}, {dataset['base'][i]} base: ESS {ess[-1, 0]:.2f}", fontsize=10
+    )
 
 
 EXPERIMENT = Experiment(
