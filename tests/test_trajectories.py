@@ -18,7 +18,7 @@ def record():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trajectories, "trained", untrained)
         patch.setattr(trajectories, "PATHS", ("learned", "diffusion"))
-        patch.setattr(trajectories, "BASES", {"ultralocal": trajectories.BASES["ultralocal"]})
+        patch.setattr(trajectories, "BASES", ("ultralocal",))
         patch.setattr(trajectories, "_DRAWS", 512)
         yield run_experiment(reproduce.find("trajectories"), Settings())
 
