@@ -57,7 +57,7 @@ class Config:
     field: str = _option(
         "auto",
         "Velocity field; hollow on lattices, mlp elsewhere, gradient for a gradient flow.",
-        choices=("auto", "hollow", "convolutional", "mlp", "gradient"),
+        choices=("auto", "hollow", "convolutional", "translation", "mlp", "gradient"),
     )
     base: str = _option(
         "auto",

@@ -15,6 +15,9 @@ from lattice_flows.fields.network import time_network as time_network
 FIELDS: dict[str, Callable[..., Field]] = {
     "hollow": lambda theory, ranges, width, scale=1.0: hollow(theory, ranges, width),
     "convolutional": lambda theory, ranges, width, scale=1.0: convolutional(theory, ranges, width),
+    "translation": lambda theory, ranges, width, scale=1.0: hollow(
+        theory, ranges, width, odd=False
+    ),
     "mlp": mlp,
 }
 """Constructors by name: (theory, ranges, width, scale of the base) -> Field."""

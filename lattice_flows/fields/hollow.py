@@ -20,9 +20,11 @@ from theories import LatticeTheory
 from theories.lattice import distance_classes, neighbour_sum
 
 
-def hollow(theory: LatticeTheory, ranges: Ranges, width: int = 32, channels: int = 8) -> Field:
+def hollow(
+    theory: LatticeTheory, ranges: Ranges, width: int = 32, channels: int = 8, odd: bool = True
+) -> Field:
     """The field for `theory`; `width` of its hidden layers, `channels` context kernels each of φ
-    and of tanh φ."""
+    and of tanh φ. Unless `odd` it is left as G(φ, c), with the symmetries of the lattice alone."""
 
     def function(t, phi, couplings):
         hidden = embed(t, couplings, ranges, 32)
@@ -47,8 +49,8 @@ def hollow(theory: LatticeTheory, ranges: Ranges, width: int = 32, channels: int
             """V at all sites as a function of each site's own field, contexts held fixed."""
             local = jnp.stack([0.3 * phi_x, jnp.tanh(phi_x), jnp.tanh(0.5 * phi_x)], axis=-1)
             z = (local_layer(local) + context) * (1 + gain_1)
-            odd = positive_half(z) - positive_half(-z)
-            return last(odd * (1 + gain_3))[:, 0]
+            y = positive_half(z) - positive_half(-z) if odd else positive_half(z)
+            return last(y * (1 + gain_3))[:, 0]
 
         flat = phi.reshape(-1)
         velocity, derivative = jax.jvp(g, (flat,), (jnp.ones_like(flat),))
@@ -57,7 +59,7 @@ def hollow(theory: LatticeTheory, ranges: Ranges, width: int = 32, channels: int
             linear_divergence + jnp.sum(derivative),
         )
 
-    return Field.from_function(theory, function)
+    return Field.from_function(theory, function, odd)
 
 
 def contexts(theory: LatticeTheory, phi: jax.Array, channels: int) -> jax.Array:

@@ -17,6 +17,7 @@ EXPERIMENTS = {
     "gmm40": "forty Gaussians in the plane, gradient flow (arXiv:2410.03282)",
     "trajectories": "draws on their way, beside the densities they follow (arXiv:2301.07388)",
     "histogram": "magnetization on the cycle graph, two ways to train (arXiv:2301.07388)",
+    "ingredients": "what symmetry, paths and walkers buy at m = 1 (arXiv:2301.07388)",
     "teleportation": "a path of densities that no flow can follow (arXiv:2410.03282)",
 }
 """What each experiment is, in the order of --help."""
