@@ -114,7 +114,7 @@ def draw(dataset: Dataset) -> "Figure":
 
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8.8, 3.2), layout="constrained")
-        axes = figure.subplots(1, len(METHODS), sharex=True, sharey=True)
+        axes = figure.subplots(1, len(METHODS), squeeze=False, sharex=True, sharey=True)[0]
         for i, (ax, method) in enumerate(zip(axes, METHODS, strict=True)):
             ax.scatter(*dataset["draws"][i].T, s=1, color=COLOURS[0], alpha=0.4, linewidths=0)
             ax.scatter(*dataset["centre"].T, s=14, marker="+", color="black", linewidths=0.6)
