@@ -44,6 +44,7 @@ def evaluate(sampler: Sampler, couplings: Any, key: jax.Array, n: int) -> dict[s
     log_weights = np.asarray(ensemble.log_weights)
     few = ensemble.configurations[:_HALVED]
     halved = sampler.log_weights(few, couplings, 2 * sampler.flow.steps)
+    integrated = sampler.integrated_log_z(couplings, jax.random.fold_in(key, 2))
     report = {
         **config_of(sampler.theory, couplings),
         **measurement.as_json(),
@@ -52,6 +53,8 @@ def evaluate(sampler: Sampler, couplings: Any, key: jax.Array, n: int) -> dict[s
         "coverage": None,
         **_mean("kl_reverse", None),
         **_mean("kl_forward", None),
+        "log_z_integrated": integrated.value,
+        "log_z_integrated_stderr": integrated.stderr,
         "log_z_error": None,
         "log_z_error_stderr": None,
         **dict.fromkeys(_DISTANCES),

@@ -5,6 +5,7 @@ precision it was trained in, unless `double`. Draws are made in batches of one c
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,12 +16,15 @@ from numpy.typing import NDArray
 from lattice_flows.config import Config
 from lattice_flows.ensemble import Ensemble
 from lattice_flows.flow import Flow
+from lattice_flows.integration import integrated_log_z
 from lattice_flows.model import Model, build
 from lattice_flows.params import Params
 from lattice_flows.run import Run
+from observables import Estimate
 from theories import Theory
 
 _BATCH = 2048
+_GROUPS, _GROUP = 8, 512  # of trajectories, for thermodynamic integration
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +71,13 @@ class Sampler:
         provenance = {**self.provenance, "ode_steps": self.flow.steps}
         return Ensemble(self.theory, couplings, phi, log_weights, provenance, orbit=self.flow.odd)
 
+    def integrated_log_z(self, couplings: Any, key: jax.Array) -> Estimate:
+        """log Z by thermodynamic integration along the flow (integration.py), with its error."""
+        keys = jax.random.split(key, _GROUPS)
+        values = _integrated(self.model, self.params, keys, _arrays(couplings), _GROUP)
+        values = np.asarray(values, dtype=np.float64)
+        return Estimate(float(values.mean()), float(values.std(ddof=1) / np.sqrt(_GROUPS)))
+
     def log_weights(
         self, phi: NDArray[np.float64], couplings: Any, steps: int | None = None
     ) -> NDArray[np.float64]:
@@ -84,6 +95,11 @@ class Sampler:
             for i in range(0, len(padded), size)
         ]
         return np.concatenate(parts)[: len(phi)].astype(np.float64)
+
+
+@partial(jax.jit, static_argnums=(0, 4))
+def _integrated(model: Model, params: Params, keys: jax.Array, couplings: Any, n: int) -> jax.Array:
+    return jax.lax.map(lambda key: integrated_log_z(model, params, key, couplings, n), keys)
 
 
 def _arrays(couplings: Any) -> Any:
