@@ -62,7 +62,7 @@ class Run:
             directory.mkdir(parents=True, exist_ok=True)
             for name in _OWN_FILES:
                 (directory / name).unlink(missing_ok=True)
-        _write_text(directory / PROVENANCE, json.dumps(_provenance(), indent=2) + "\n")
+        _write_text(directory / PROVENANCE, json.dumps(origin(), indent=2) + "\n")
         _write_text(directory / CONFIG, config.to_json())
         return cls(directory, config)
 
@@ -229,6 +229,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _provenance() -> dict[str, Any]:
-    machine = f"{platform.system()} {platform.machine()}"
+def origin() -> dict[str, Any]:
+    """Where and with what this process computes: date, command, machine, versions."""
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     return provenance() | {"machine": machine, "versions": _versions()}

@@ -168,7 +168,7 @@ def _final(looks: np.ndarray) -> list[float]:
 
 
 def draw(dataset: Dataset) -> "Figure":
-    """Forward ESS against the time of training, the first seed's."""
+    """KL against the time of training, the first seed's."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -178,13 +178,13 @@ def draw(dataset: Dataset) -> "Figure":
         for i, name in enumerate(dataset["variant"]):
             ax.plot(
                 dataset["cpu_seconds"][i, 0],
-                np.maximum(dataset["ess_forward"][i, 0], 1e-6),
+                dataset["kl_reverse"][i, 0],
                 label=name,
                 color=COLOURS[i % len(COLOURS)],
                 linestyle="-" if i < len(COLOURS) else "--",
                 linewidth=1.2,
             )
-        ax.set(xlabel="CPU seconds of training", ylabel="forward ESS", ylim=(0, 1.02))
+        ax.set(xlabel="CPU seconds of training", ylabel=r"KL$(q\Vert p)$", yscale="log")
         figure.legend(loc="outside right center")
     return figure
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from lattice_flows.files import Dataset, Variable, estimate_variables, write_dataset
 from lattice_flows.reproduce.experiment import Experiment, Row, Settings
+from lattice_flows.run import origin
 from observables import Estimate
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Record:
             title=self.experiment.title,
             config={"experiment": self.experiment.name, **self.settings},
             references=self.experiment.references,
+            attributes={"lf_provenance": origin()},
         )
 
     def figure(self) -> Figure:
