@@ -23,7 +23,7 @@ import jax.numpy as jnp
 
 from lattice_flows.base import Base
 from lattice_flows.fields import Field
-from lattice_flows.params import Params
+from lattice_flows.params import Params, in_precision_of
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,7 @@ class Flow:
         self, params: Params, t: jax.Array, phi: jax.Array, couplings: Any
     ) -> tuple[jax.Array, jax.Array]:
         """V and ∇·V of one configuration, in the precision of the configuration."""
-        dtype = jax.tree.leaves(params.field)[0].dtype
-        cast = jax.tree.map(lambda x: jnp.asarray(x, dtype), (t, phi, couplings))
+        cast = in_precision_of(params.field, t, phi, couplings)
         v, divergence = self.field.apply(params.field, *cast)
         return v.astype(phi.dtype), divergence.astype(phi.dtype)
 

@@ -2,6 +2,9 @@
 
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
+
 
 class Params(NamedTuple):
     """Parameters of the base (fitted at the start, then fixed) and what is trained after that.
@@ -14,3 +17,9 @@ class Params(NamedTuple):
     field: Any = ()
     path: Any = ()
     constant: Any = ()
+
+
+def in_precision_of(params: Any, *values: Any) -> tuple[Any, ...]:
+    """`values`, trees of numbers, in the precision of the parameters of a network."""
+    dtype = jax.tree.leaves(params)[0].dtype
+    return jax.tree.map(lambda x: jnp.asarray(x, dtype), values)

@@ -64,15 +64,15 @@ def test_the_divergence_is_the_trace_of_the_jacobian(name, case, seed):
 
 @pytest.mark.parametrize(("name", "case"), [pair for pair in CASES if pair[0] != "mlp"])
 def test_the_field_moves_with_the_lattice(name, case, seed):
-    """V(gφ) = g V(φ) for every translation and point-group element, and V(-φ) = -V(φ)."""
-    theory, couplings, params, _, evaluate = made(name, case)
+    """V(gφ) = g V(φ) for every translation and point-group element; if odd, V(-φ) = -V(φ)."""
+    theory, couplings, params, field, evaluate = made(name, case)
     (phi,) = draws(theory, seed, 1)
     t = jnp.float64(0.37)
     axes = tuple(range(len(theory.shape)))
     moves = [
         *(lambda x, s=s: jnp.roll(x, s, axes) for s in np.ndindex(*theory.shape)),
         *(lambda x, g=g: transform(x, g) for g in point_group(theory.shape)),
-        lambda x: -x,
+        *([lambda x: -x] if field.odd else []),
     ]
     velocity, divergence, _ = evaluate(params, t, jnp.asarray(phi), couplings)
     size = max(1.0, float(np.abs(velocity).max()))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from lattice_flows.fields import GradientEnergy
 from lattice_flows.flow import Flow
-from lattice_flows.params import Params
+from lattice_flows.params import Params, in_precision_of
 from lattice_flows.paths.path import Path
 
 
@@ -28,7 +28,8 @@ class GradientPath(Path):
         return self.learned
 
     def energy(self, params: Params, t: jax.Array, phi: jax.Array, couplings: Any) -> jax.Array:
-        return self._learned.energy(params.field, t, phi, couplings)
+        cast = in_precision_of(params.field, t, phi, couplings)
+        return self._learned.energy(params.field, *cast).astype(phi.dtype)
 
     def residual(
         self, params: Params, flow: Flow, t: jax.Array, phi: jax.Array, couplings: Any

@@ -14,7 +14,7 @@ import jax
 from lattice_flows.base import Base
 from lattice_flows.fields import Network, potential
 from lattice_flows.fields.field import Ranges
-from lattice_flows.params import Params
+from lattice_flows.params import Params, in_precision_of
 from lattice_flows.paths.linear import LinearPath
 from lattice_flows.paths.path import Path
 
@@ -33,7 +33,8 @@ class LearnedPath(LinearPath):
         return self._network().init(key)
 
     def energy(self, params: Params, t: jax.Array, phi: jax.Array, couplings: Any) -> jax.Array:
-        g = self._network().apply(params.path, t, phi, couplings)
+        cast = in_precision_of(params.path, t, phi, couplings)
+        g = self._network().apply(params.path, *cast).astype(phi.dtype)
         return super().energy(params, t, phi, couplings) + t * (1 - t) * g
 
     rate = Path.rate
