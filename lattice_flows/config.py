@@ -122,6 +122,7 @@ class Config:
         object.__setattr__(self, "couplings", _checked_couplings(theory, self.couplings))
         if self.interpolation == "diffusion":
             _refuse_diffusion(theory, self.couplings)
+        _refuse_idle(self)
 
     def make_theory(self) -> "Theory":
         """The theory on its lattice."""
@@ -150,12 +151,15 @@ class Config:
         _refuse_unknown(theory, values)
         point = {}
         for name, trained in self.couplings.items():
-            if name not in values and isinstance(trained, tuple):
+            if name in values:
+                value = float(values[name])
+            elif isinstance(trained, tuple):
                 refuse(
                     f"{name} was trained on {show(trained)}: say which value, "
                     f"e.g. --{name} {show(trained[0])}"
                 )
-            value = float(values.get(name, trained))  # type: ignore[arg-type]
+            else:
+                value = trained
             low, high = trained if isinstance(trained, tuple) else (trained, trained)
             slack = 1e-9 * max(abs(low), abs(high))  # ends of a range survive decimal rounding
             if not (extrapolate or low - slack <= value <= high + slack):
@@ -263,6 +267,11 @@ def _automatic(theory: "Theory", objective: str) -> dict[str, str]:
 def _refuse_misfits(theory: "Theory", config: Config) -> None:
     """Refuse a field, base or path that the theory cannot have."""
     fits, field, base = _automatic(theory, config.objective), config.field, config.base
+    if config.objective == "gradient-flow" and _automatic(theory, "")["base"] == "mean-field":
+        refuse(
+            f"{theory.name} has a quartic term: --objective gradient-flow begins with a normal "
+            "base, which does not fit; use deformation"
+        )
     if "gradient" in (fits["field"], field, config.interpolation):
         chosen = {name: getattr(config, name) for name in fits}
         if chosen != _automatic(theory, "gradient-flow"):
@@ -281,6 +290,29 @@ def _refuse_misfits(theory: "Theory", config: Config) -> None:
         refuse(f"{theory.name} is not on a lattice: --interpolation coupling does not fit")
     if config.interpolation == "constant-wells" and not theory.even:
         refuse(f"{theory.name} has no wells that φ → -φ relates: use --interpolation linear")
+
+
+def _refuse_idle(config: Config) -> None:
+    """Refuse a choice that nothing would look at."""
+    residual = config.objective in ("deformation", "gradient-flow")
+    acts = {
+        "points": (residual, "--objective deformation"),
+        "penalty": (residual, "--objective deformation"),
+        "constant": (residual, "--objective deformation"),
+        "interpolation": (residual or config.interpolation == "linear", "--objective deformation"),
+        "weighted": (config.points == "own", "--points own"),
+        "half_box": (
+            config.points == "box" or config.objective == "gradient-flow",
+            "--points box",
+        ),
+        "base_curvature": (config.base == "ultralocal", "--base ultralocal"),
+        "base_width": (config.base == "normal", "--base normal"),
+        "curriculum": (bool(config.ranges), "a coupling with a range"),
+    }
+    for f in dataclasses.fields(config):
+        useful, where = acts.get(f.name, (True, ""))
+        if not useful and getattr(config, f.name) != f.default:
+            refuse(f"{flag(f.name)} acts with {where} alone: leave it out")
 
 
 def _refuse_diffusion(theory: "Theory", couplings: Mapping[str, Coupling]) -> None:

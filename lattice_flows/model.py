@@ -106,7 +106,7 @@ def _build(text: str) -> Model:
             theory, couplings.fixed, ranges, config.base_width, config.half_box, config.width
         )
         flow = Flow(base, learned.field, config.ode_steps)
-        return Model(config, flow, GradientPath(base, False, learned), couplings)
+        return Model(config, flow, GradientPath(base, False, learned=learned), couplings)
     make_field = FIELDS[config.field]
     flow = Flow(base, make_field(theory, ranges, config.width, base.scale), config.ode_steps)
     path = PATHS[config.interpolation](base, flow.odd, ranges, config.width)

@@ -110,7 +110,6 @@ def move(
 
     Returns the walkers and the mean acceptance of the Langevin moves of each group, (G,).
     """
-    move_key, exchange_key = jax.random.split(key)
 
     def group(keys, phi, t, place, log_step):
         theta = couplings.at(place, opened)
@@ -119,7 +118,8 @@ def move(
         )(keys, phi)
         return moved, jnp.mean(acceptance)
 
-    keys = jax.random.split(move_key if not path.even else key, walkers.phi.shape[:2])
+    move_key, exchange_key = jax.random.split(key)
+    keys = jax.random.split(key if path.even else move_key, walkers.phi.shape[:2])
     phi, acceptance = jax.vmap(group)(keys, walkers.phi, walkers.t, walkers.place, walkers.log_step)
     log_step = walkers.log_step + _ADAPTATION * (acceptance - _ACCEPTANCE)
     walkers = walkers._replace(phi=phi, log_step=log_step)

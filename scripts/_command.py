@@ -23,12 +23,12 @@ class Failure(click.ClickException):
         vars(self)["exit_code"] = exit_code  # a class attribute in Click
 
 
-class OneLineErrors:
-    """Mixed into Click's commands: library errors and wrong usage become a `Failure`."""
+class OneLineErrors(click.Command):
+    """A command whose library errors and wrong usage become a `Failure`."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         try:
-            return super().make_context(*args, **kwargs)  # type: ignore[misc]
+            return super().make_context(*args, **kwargs)
         except click.exceptions.NoArgsIsHelpError:
             raise
         except click.UsageError as error:
@@ -36,7 +36,7 @@ class OneLineErrors:
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)  # type: ignore[misc]
+            return super().invoke(ctx)
         except click.UsageError as error:
             raise _usage(error) from error
         except BrokenPipeError:
@@ -49,7 +49,7 @@ class OneLineErrors:
             _translate(error)
 
 
-class Command(OneLineErrors, click.Command):
+class Command(OneLineErrors):
     """A command of lattice-flows."""
 
 

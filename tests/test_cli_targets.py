@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
+import command_line
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray
-from click.testing import CliRunner
+from command_line import refused
 
 from lattice_flows import checkpoint
 from lattice_flows.config import Config
 from lattice_flows.ensemble import Ensemble, describe
 from lattice_flows.model import build
 from lattice_flows.run import Run
-from lattice_flows.scripts.cli import main
 from theories import THEORIES, LatticeFlowsError, make
 
 MODES = ["mode_1", "mode_2"]
 
 
 def call(*args: object, code: int | None = 0):
-    result = CliRunner().invoke(main, [str(arg) for arg in args])
+    result = command_line.call(*args)
     assert code is None or result.exit_code == code, result.output
     return result
-
-
-def refused(*args: object, code: int = 1) -> str:
-    """The one line that a refused command leaves on stderr."""
-    result = call(*args, code=code)
-    assert result.stdout == ""
-    assert re.fullmatch(r"Error: [^\n]+\n", result.stderr), result.stderr
-    return result.stderr
 
 
 @pytest.fixture(autouse=True)

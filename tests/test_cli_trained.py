@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray
-from click.testing import CliRunner
+from command_line import call, refused
 from helpers import random_params
 
 from lattice_flows import checkpoint
@@ -22,24 +22,10 @@ from lattice_flows.config import Config
 from lattice_flows.model import build
 from lattice_flows.params import Params
 from lattice_flows.run import Run
-from lattice_flows.scripts.cli import main
 from observables import LONG_NAMES
 from theories import TransferMatrix
 
 COMMANDS = ("evaluate", "sample", "scan")
-
-
-def call(*args: object):
-    return CliRunner().invoke(main, [str(arg) for arg in args])
-
-
-def refused(*args: object, code: int = 1) -> str:
-    """The one line that a refused command leaves on stderr."""
-    result = call(*args)
-    assert result.exit_code == code, result.output
-    assert result.stdout == ""
-    assert re.fullmatch(r"Error: [^\n]+\n", result.stderr), result.stderr
-    return result.stderr
 
 
 def make(path: Path, size: float, **settings) -> Run:

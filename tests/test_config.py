@@ -83,6 +83,15 @@ def test_what_is_automatic_fits_the_theory():
         ({"learning_rate": float("inf")}, ["--learning-rate", "finite"]),
         ({"curriculum": 1.5}, ["--curriculum", "at most 1"]),
         ({"x64": 1}, ["--x64", "true or false"]),
+        ({"objective": "gradient-flow"}, ["quartic", "use deformation"]),
+        ({"objective": "reverse-kl", "points": "own"}, ["--points", "--objective deformation"]),
+        ({"objective": "path-gradient", "penalty": "sum"}, ["--penalty", "leave it out"]),
+        ({"objective": "reverse-kl", "interpolation": "learned"}, ["--interpolation"]),
+        ({"weighted": True}, ["--weighted", "--points own"]),
+        ({"half_box": 3.0}, ["--half-box", "--points box"]),
+        ({"base_curvature": 1.0}, ["--base-curvature", "--base ultralocal"]),
+        ({"base_width": 2.0}, ["--base-width", "--base normal"]),
+        ({"curriculum": 0.5}, ["--curriculum", "range"]),
     ],
 )
 def test_a_mistake_is_one_line_that_names_it(changes, words):

@@ -71,9 +71,9 @@ class Theory(ABC):
                 f"{self._needs()}, got shape {self.shape!r}; "
                 "give whole numbers such as (16,) or (8, 8)"
             )
-        if self.own_shape not in (None, shape):
+        if self.own_shape is not None and self.own_shape != shape:
             raise LatticeFlowsError(
-                f"{self.name} has {self.own_shape[0]} components, not shape {self.shape!r}: "  # type: ignore[index]
+                f"{self.name} has {self.own_shape[0]} components, not shape {self.shape!r}: "
                 "leave --sites out"
             )
         object.__setattr__(self, "shape", tuple(int(side) for side in shape))

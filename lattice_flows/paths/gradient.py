@@ -4,7 +4,7 @@ Its ends and its network are in fields/gradient.py; the residual of the deformat
 of Chemseddine et al., arXiv:2410.03282, for then V = b ∇(f₀ - f).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -20,22 +20,17 @@ from lattice_flows.paths.path import Path
 class GradientPath(Path):
     """The path whose parameters are those of the velocity field."""
 
-    learned: GradientEnergy | None = None
-
-    @property
-    def _learned(self) -> GradientEnergy:
-        assert self.learned is not None  # dataclass inheritance wants a default
-        return self.learned
+    learned: GradientEnergy = field(kw_only=True)
 
     def energy(self, params: Params, t: jax.Array, phi: jax.Array, couplings: Any) -> jax.Array:
         cast = in_precision_of(params.field, t, phi, couplings)
-        return self._learned.energy(params.field, *cast).astype(phi.dtype)
+        return self.learned.energy(params.field, *cast).astype(phi.dtype)
 
     def residual(
         self, params: Params, flow: Flow, t: jax.Array, phi: jax.Array, couplings: Any
     ) -> jax.Array:
-        jet = self._learned.jet(params.field, t, phi, couplings)
+        jet = self.learned.jet(params.field, t, phi, couplings)
         return jet.rate + jnp.sum(jet.force * jet.velocity) - jet.divergence
 
     def extent(self, t: jax.Array) -> jax.Array:
-        return self._learned.extent(t)
+        return self.learned.extent(t)

@@ -6,7 +6,7 @@ g_t a network that is trained together with the field: where the linear path wou
 mass through a barrier, another one may not.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -15,31 +15,25 @@ from lattice_flows.base import Base
 from lattice_flows.fields import Network, potential
 from lattice_flows.fields.field import Ranges
 from lattice_flows.params import Params, in_precision_of
-from lattice_flows.paths.linear import LinearPath
 from lattice_flows.paths.path import Path
 
 
 @dataclass(frozen=True)
-class LearnedPath(LinearPath):
+class LearnedPath(Path):
     """The linear path and a network `potential` that vanishes at both ends."""
 
-    potential: Network | None = None
-
-    def _network(self) -> Network:
-        assert self.potential is not None  # dataclass inheritance wants a default
-        return self.potential
+    potential: Network = field(kw_only=True)
 
     def init(self, key: jax.Array) -> Any:
-        return self._network().init(key)
+        return self.potential.init(key)
 
     def energy(self, params: Params, t: jax.Array, phi: jax.Array, couplings: Any) -> jax.Array:
         cast = in_precision_of(params.path, t, phi, couplings)
-        g = self._network().apply(params.path, *cast).astype(phi.dtype)
-        return super().energy(params, t, phi, couplings) + t * (1 - t) * g
-
-    rate = Path.rate
+        g = self.potential.apply(params.path, *cast).astype(phi.dtype)
+        base, target = self.ends(params, phi, couplings)
+        return (1 - t) * base + t * target + t * (1 - t) * g
 
 
 def learned(base: Base, even: bool, ranges: Ranges, width: int) -> LearnedPath:
     """The learned path with a network of `width` for the base's theory."""
-    return LearnedPath(base, even, potential(base.theory, ranges, width, base.scale))
+    return LearnedPath(base, even, potential=potential(base.theory, ranges, width, base.scale))

@@ -26,7 +26,7 @@ def trained(settings: Settings, name: str, config: Config) -> Sampler:
     Raises LatticeFlowsError where it is a run of another configuration, and Interrupted.
     """
     folder = settings.runs / name
-    before = jax.config.jax_enable_x64  # type: ignore[attr-defined]
+    before = jax.config.read("jax_enable_x64")
     with lock(folder):
         run = Run.open(folder) if Run.exists(folder) else Run.create(folder, config)
         if run.config != config:
