@@ -10,7 +10,7 @@ a = 1 the action S, in three parts (lengths in units of σ from here on),
 
     g = box(x, a) + a^{q-1} (S - box₁) + (1 - a^q) A(a) N(x, a).
 
-X
+The first is in closed form for a flat box [-L, L]^d and gives every f the right tails; N is a
 network of damped Fourier features and of e^{-S(x/a)}. Most of the work is done at small a:
 a = (e^{t log(1+R)} - 1)/R, R about the size of the box. The action enters over a flat floor of
 e^{-12} of its height within the box; weights are taken with the action itself. A unit normal has
