@@ -19,7 +19,7 @@ from lattice_flows.files import (
     read_dataset,
     write_dataset,
 )
-from observables import Measurement, quantities
+from observables import Measurement, kish_ess, quantities
 from observables.weights import as_log_weights
 from theories import LatticeTheory, Theory
 from theories.errors import LatticeFlowsError
@@ -65,6 +65,11 @@ class Ensemble:
 
     def __len__(self) -> int:
         return len(self.configurations)
+
+    @property
+    def ess(self) -> float:
+        """Kish's effective sample size as a fraction in (0, 1]; 1 for draws without weights."""
+        return 1.0 if self.log_weights is None else kish_ess(self.log_weights)
 
     def measure(self) -> Measurement:
         """All observables with errors; raises LatticeFlowsError for fewer than two draws."""

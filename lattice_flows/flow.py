@@ -20,6 +20,8 @@ from typing import Any
 import diffrax
 import jax
 import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
 
 from lattice_flows.base import Base
 from lattice_flows.fields import Field
@@ -54,12 +56,13 @@ class Flow:
         couplings: Any,
         start: float = 0.0,
         end: float = 1.0,
-        save_at: jax.Array | None = None,
+        save_at: NDArray[np.float64] | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Carry configurations (n, *shape) at one set of couplings from time `start` to `end`.
 
         Returns them and their change of log q, (n,): -∫∇·V dt along the way. With `save_at`, rising
-        in the direction of the motion, both have a leading axis of those times.
+        in the direction of the motion, both have a leading axis of those times, each of which ends
+        a step of the solver.
         """
 
         def rhs(t, state, params):
@@ -73,9 +76,9 @@ class Flow:
         self, params: Params, key: jax.Array, couplings: Any, n: int
     ) -> tuple[jax.Array, jax.Array]:
         """n draws (n, *shape) of q_s, and log q_s (n,), in the couplings' precision."""
-        start = self._base_draws(params, key, couplings, n)
+        start, log_q = self.base.draw(params.base, key, couplings, n)
         end, change = self.transport(params, start, couplings)
-        return end, self._base_log_prob(params, start, couplings) + change
+        return end, log_q + change
 
     def sample_with_score(
         self, params: Params, key: jax.Array, couplings: Any, n: int
@@ -98,7 +101,8 @@ class Flow:
         def motion(t, phi, params):
             return jax.vmap(lambda x: self.velocity(params, t, x, couplings)[0])(phi)
 
-        start, frozen = self._base_draws(params, key, couplings, n), jax.lax.stop_gradient(params)
+        frozen = jax.lax.stop_gradient(params)
+        start = self.base.draw(params.base, key, couplings, n)[0]
         fixed = jax.lax.stop_gradient(start)
         log_q = self._base_log_prob(frozen, fixed, couplings)
         score = jax.vmap(jax.grad(lambda x: self.base.log_prob(frozen.base, x, couplings)))(fixed)
@@ -112,12 +116,12 @@ class Flow:
         return self._base_log_prob(params, start, couplings) - change
 
     def trajectory(
-        self, params: Params, key: jax.Array, couplings: Any, n: int, times: jax.Array
+        self, params: Params, key: jax.Array, couplings: Any, n: int, times: NDArray[np.float64]
     ) -> tuple[jax.Array, jax.Array]:
         """n trajectories at `times`: configurations (T, n, *shape) and log q (T, n)."""
-        start = self._base_draws(params, key, couplings, n)
+        start, log_q = self.base.draw(params.base, key, couplings, n)
         path, change = self.transport(params, start, couplings, save_at=times)
-        return path, self._base_log_prob(params, start, couplings)[None] + change
+        return path, log_q[None] + change
 
     def _solve(
         self,
@@ -126,9 +130,13 @@ class Flow:
         params: Params,
         start: float = 0.0,
         end: float = 1.0,
-        save_at: jax.Array | None = None,
+        save_at: NDArray[np.float64] | None = None,
     ) -> Any:
         """The solution of state' = rhs(t, state, params) at `end`, or at the times `save_at`."""
+        if save_at is None:
+            times = jnp.linspace(start, end, self.steps + 1)
+        else:
+            times = jnp.asarray(_steps(start, end, self.steps, save_at))
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(rhs),
             diffrax.Tsit5(),
@@ -137,17 +145,27 @@ class Flow:
             dt0=None,
             y0=state,
             args=params,
-            stepsize_controller=diffrax.StepTo(jnp.linspace(start, end, self.steps + 1)),
-            saveat=diffrax.SaveAt(t1=True) if save_at is None else diffrax.SaveAt(ts=save_at),
-            max_steps=self.steps + 1,
-            adjoint=diffrax.RecursiveCheckpointAdjoint(checkpoints=self.steps + 1),
+            stepsize_controller=diffrax.StepTo(times),
+            saveat=diffrax.SaveAt(t1=True)
+            if save_at is None
+            else diffrax.SaveAt(ts=jnp.asarray(save_at)),
+            max_steps=len(times),
+            adjoint=diffrax.RecursiveCheckpointAdjoint(checkpoints=len(times)),
         )
         path = solution.ys
         return path if save_at is not None else jax.tree.map(lambda x: x[0], path)
 
-    def _base_draws(self, params: Params, key: jax.Array, couplings: Any, n: int) -> jax.Array:
-        keys = jax.random.split(key, n)
-        return jax.vmap(lambda k: self.base.sample(params.base, k, couplings))(keys)
-
     def _base_log_prob(self, params: Params, phi: jax.Array, couplings: Any) -> jax.Array:
         return jax.vmap(lambda x: self.base.log_prob(params.base, x, couplings))(phi)
+
+
+def _steps(
+    start: float, end: float, count: int, save_at: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Where the solver's steps end: `count` equal ones, and the times to be saved among them."""
+    times = np.linspace(start, end, count + 1)
+    close = 1e-6 * abs(end - start)  # steps shorter than this would only add rounding
+    inner = [t for t in save_at if min(abs(t - start), abs(t - end)) > close]
+    kept = [t for t in times[1:-1] if all(abs(t - other) > close for other in inner)]
+    between = sorted({*inner, *kept}, reverse=end < start)
+    return np.array([start, *between, end])

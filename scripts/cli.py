@@ -14,6 +14,7 @@ from lattice_flows.scripts.reproduce import reproduce
 from lattice_flows.scripts.sample import sample
 from lattice_flows.scripts.scan import scan
 from lattice_flows.scripts.train import train
+from lattice_flows.scripts.transfer import transfer
 
 
 class InOrder(Group):
@@ -33,7 +34,7 @@ def main() -> None:
     """
 
 
-for command in (exact, train, evaluate, sample, measure, scan, plot, reproduce):
+for command in (exact, train, transfer, evaluate, sample, measure, scan, plot, reproduce):
     main.add_command(command)
 
 

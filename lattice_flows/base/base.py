@@ -36,8 +36,8 @@ class Base(ABC):
         return ()
 
     def guesses(self, couplings: Any) -> list[Any]:
-        """Where a fit may begin; `couplings` are typical ones."""
-        return [self.init()]
+        """Where a fit may begin; `couplings` are typical ones. None where nothing is fitted."""
+        return []
 
     @abstractmethod
     def energy(self, params: Any, phi: jax.Array, couplings: Any) -> jax.Array:
@@ -54,6 +54,14 @@ class Base(ABC):
     def log_prob(self, params: Any, phi: jax.Array, couplings: Any) -> jax.Array:
         """log q₀ of one configuration, a scalar."""
         return -self.energy(params, phi, couplings) - self.log_normalisation(params, couplings)
+
+    def draw(
+        self, params: Any, key: jax.Array, couplings: Any, n: int
+    ) -> tuple[jax.Array, jax.Array]:
+        """n draws (n, *shape) and log q₀ of them (n,)."""
+        keys = jax.random.split(key, n)
+        phi = jax.vmap(lambda k: self.sample(params, k, couplings))(keys)
+        return phi, jax.vmap(lambda x: self.log_prob(params, x, couplings))(phi)
 
 
 # One-site densities e^{-x⁴ - c x² + h x}, in units of λ^{-1/4}. They vary over ≥ 0.1 and have
