@@ -9,11 +9,16 @@ The score s = ∇ log q_s obeys an equation of its own along the flow,
 
     ds/dt = -(∂V/∂φ)ᵀ s - ∇(∇·V),
 
-one vector-Jacobian product of (V, ∇·V) (Vaitl et al., arXiv:2206.09016). The density q_s of an odd
+one vector-Jacobian product of (V, ∇·V) (Vaitl et al., arXiv:2206.09016). How log q changes with the
+couplings at a fixed φ, ℓ = ∂_θ log q, is likewise exact: the tangents of the flow run backwards,
+
+    d(δφ)/dt = (∂V/∂φ) δφ + ∂V/∂θ,      d(δ log q)/dt = -∂(∇·V)/∂φ δφ - ∂(∇·V)/∂θ,
+
+one Jacobian-vector product of (V, ∇·V). The density q_s of an odd
 flow is even; orbit resampling (symmetry.py) makes its draws into those of the action.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,6 +119,47 @@ class Flow:
         """log q_s of configurations (n, *shape), (n,), by the flow run backwards."""
         start, change = self.transport(params, phi, couplings, start=1.0, end=0.0)
         return self._base_log_prob(params, start, couplings) - change
+
+    def log_prob_tangents(
+        self, params: Params, phi: jax.Array, couplings: Any, d_phi: jax.Array, d_couplings: Any
+    ) -> tuple[jax.Array, jax.Array]:
+        """log q_s of configurations, (n,), and its derivatives in k directions, (k, n).
+
+        A direction moves configurations, d_phi (k, n, *shape), and couplings, d_couplings with a
+        leading axis of k. The tangents of the flow run backwards are solved for with it, so that
+        the result can be differentiated by the parameters as any other.
+        """
+
+        def rhs(t, state, params):
+            def of_one(x, d_x):
+                def field(x, theta):
+                    v, divergence = self.velocity(params, t, x, theta)
+                    return v, -divergence
+
+                def along(d_x, d_theta):
+                    return jax.jvp(field, (x, couplings), (d_x, d_theta))[1]
+
+                return *field(x, couplings), *jax.vmap(along)(d_x, d_couplings)
+
+            return jax.vmap(of_one, in_axes=(0, 1), out_axes=(0, 0, 1, 1))(state[0], state[2])
+
+        zeros = jnp.zeros(d_phi.shape[:2], phi.dtype)
+        state = (phi, zeros[0], d_phi, zeros)
+        start, change, d_start, d_change = self._solve(rhs, state, params, 1.0, 0.0)
+        log_q, d_log_q = self.base.log_prob_tangents(
+            params.base, start, couplings, d_start, d_couplings
+        )
+        return log_q - change, d_log_q - d_change
+
+    def sensitivities(
+        self, params: Params, phi: jax.Array, couplings: Any, names: Sequence[str]
+    ) -> tuple[jax.Array, jax.Array]:
+        """log q_s of configurations, (n,), and ∂_θ log q_s for the couplings `names`, (k, n)."""
+        units = jnp.eye(len(names), dtype=phi.dtype)
+        still = jax.tree.map(lambda _: jnp.zeros(len(names), phi.dtype), couplings)
+        directions = still._replace(**dict(zip(names, units, strict=True)))
+        d_phi = jnp.zeros((len(names), *phi.shape), phi.dtype)
+        return self.log_prob_tangents(params, phi, couplings, d_phi, directions)
 
     def trajectory(
         self, params: Params, key: jax.Array, couplings: Any, n: int, times: NDArray[np.float64]

@@ -99,7 +99,7 @@ def _show_ranges(field: Mapping[str, dict[str, Any]], old: Config, new: Config) 
     seen = [rows.get(name, np.zeros_like(bias)) for name in new.ranges]
     for i, name in enumerate(new.ranges):
         if name in old.ranges:
-            seen[i] = seen[i] * _half(new.couplings[name]) / _half(old.couplings[name])
+            seen[i] = seen[i] * (_half(new.couplings[name]) / _half(old.couplings[name]))
     for name, row in rows.items():
         shift = _middle(new.couplings[name]) - _middle(old.couplings[name])
         bias += row * shift / _half(old.couplings[name])

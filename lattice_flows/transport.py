@@ -88,6 +88,13 @@ class FlowBase(Base):
     def sample(self, params: Params, key: jax.Array, couplings: Any) -> jax.Array:
         return self.draw(params, key, couplings, 1)[0][0]
 
+    def log_prob_tangents(
+        self, params: Params, phi: jax.Array, couplings: Any, d_phi: jax.Array, d_couplings: Any
+    ) -> tuple[jax.Array, jax.Array]:
+        here = self.anchor.nearest(couplings)
+        moved = jax.vmap(lambda d: jax.jvp(self.anchor.nearest, (couplings,), (d,))[1])(d_couplings)
+        return self.flow.log_prob_tangents(params, phi, here, d_phi, moved)
+
     def draw(
         self, params: Params, key: jax.Array, couplings: Any, n: int
     ) -> tuple[jax.Array, jax.Array]:

@@ -55,6 +55,27 @@ class Base(ABC):
         """log q₀ of one configuration, a scalar."""
         return -self.energy(params, phi, couplings) - self.log_normalisation(params, couplings)
 
+    def log_prob_tangents(
+        self, params: Any, phi: jax.Array, couplings: Any, d_phi: jax.Array, d_couplings: Any
+    ) -> tuple[jax.Array, jax.Array]:
+        """log q₀ of configurations (n, *shape), (n,), and its derivatives in k directions, (k, n).
+
+        A direction moves configurations, d_phi (k, n, *shape), and couplings, d_couplings with a
+        leading axis of k.
+        """
+
+        def log_prob(x: jax.Array, theta: Any) -> jax.Array:
+            return self.log_prob(params, x, theta)
+
+        def of_one(x: jax.Array, d_x: jax.Array) -> jax.Array:
+            def along(d_x: jax.Array, d_theta: Any) -> jax.Array:
+                return jax.jvp(log_prob, (x, couplings), (d_x, d_theta))[1]
+
+            return jax.vmap(along)(d_x, d_couplings)
+
+        tangents = jax.vmap(of_one, in_axes=(0, 1), out_axes=1)(phi, d_phi)
+        return jax.vmap(lambda x: log_prob(x, couplings))(phi), tangents
+
     def draw(
         self, params: Any, key: jax.Array, couplings: Any, n: int
     ) -> tuple[jax.Array, jax.Array]:
