@@ -65,7 +65,14 @@ class Config:
     objective: str = _option(
         "deformation",
         "Training objective.",
-        choices=("deformation", "reverse-kl", "path-gradient", "gradient-flow", "transport"),
+        choices=(
+            "deformation",
+            "reverse-kl",
+            "path-gradient",
+            "gradient-flow",
+            "transport",
+            "trade",
+        ),
     )
     field: str = _option(
         "auto",

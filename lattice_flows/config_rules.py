@@ -74,9 +74,9 @@ def refuse_misfits(theory: "Theory", config: "Config") -> None:
             f"{theory.name} has a quartic term: --objective gradient-flow begins with a normal "
             "base, which does not fit; use deformation"
         )
-    if (config.objective == "transport") != (config.source is not None):
+    if (config.objective in ("transport", "trade")) != (config.source is not None):
         refuse(
-            "--objective transport goes on from a trained flow, and no other does: "
+            "--objective transport or trade goes on from a trained flow, and no other does: "
             "lattice-flows transfer RUN NEW_RUN"
         )
     chosen = tuple(getattr(config, name) for name in _CHOICES)

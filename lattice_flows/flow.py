@@ -94,7 +94,32 @@ class Flow:
         score constant, as a path gradient takes them.
         """
 
-        def along(t, state, params):
+        def motion(t, phi, params):
+            return jax.vmap(lambda x: self.velocity(params, t, x, couplings)[0])(phi)
+
+        frozen = jax.lax.stop_gradient(params)
+        start = self.base.draw(params.base, key, couplings, n)[0]
+        fixed = jax.lax.stop_gradient(start)
+        log_q, score = self.base.score(frozen.base, fixed, couplings)
+        _, log_q, score = self.transport_with_score(frozen, fixed, log_q, score, couplings)
+        # of φ once more and alone: a backward pass through log q and the score is the dearer part
+        return self._solve(motion, start, params), log_q, score
+
+    def transport_with_score(
+        self,
+        params: Params,
+        phi: jax.Array,
+        log_q: jax.Array,
+        score: jax.Array,
+        couplings: Any,
+        save_at: NDArray[np.float64] | None = None,
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Carry configurations of known log q (n,) and score (n, *shape) from t = 0 to 1.
+
+        Returns the three at the end, or with a leading axis at the times `save_at`.
+        """
+
+        def rhs(t, state, params):
             def of_one(phi, score):
                 (v, divergence), pullback = jax.vjp(
                     lambda x: self.velocity(params, t, x, couplings), phi
@@ -103,17 +128,7 @@ class Flow:
 
             return jax.vmap(of_one)(state[0], state[2])
 
-        def motion(t, phi, params):
-            return jax.vmap(lambda x: self.velocity(params, t, x, couplings)[0])(phi)
-
-        frozen = jax.lax.stop_gradient(params)
-        start = self.base.draw(params.base, key, couplings, n)[0]
-        fixed = jax.lax.stop_gradient(start)
-        log_q = self._base_log_prob(frozen, fixed, couplings)
-        score = jax.vmap(jax.grad(lambda x: self.base.log_prob(frozen.base, x, couplings)))(fixed)
-        _, change, score = self._solve(along, (fixed, jnp.zeros_like(log_q), score), frozen)
-        # of φ once more and alone: a backward pass through log q and the score is the dearer part
-        return self._solve(motion, start, params), log_q + change, score
+        return self._solve(rhs, (phi, log_q, score), params, save_at=save_at)
 
     def log_prob(self, params: Params, phi: jax.Array, couplings: Any) -> jax.Array:
         """log q_s of configurations (n, *shape), (n,), by the flow run backwards."""

@@ -88,6 +88,11 @@ class FlowBase(Base):
     def sample(self, params: Params, key: jax.Array, couplings: Any) -> jax.Array:
         return self.draw(params, key, couplings, 1)[0][0]
 
+    def draw_with_score(
+        self, params: Params, key: jax.Array, couplings: Any, n: int
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        return self.flow.sample_with_score(params, key, self.anchor.nearest(couplings), n)
+
     def log_prob_tangents(
         self, params: Params, phi: jax.Array, couplings: Any, d_phi: jax.Array, d_couplings: Any
     ) -> tuple[jax.Array, jax.Array]:

@@ -103,7 +103,7 @@ def _config(old: Config, typed: Mapping[str, Any], given: _values.Given) -> Conf
     elsewhere = typed.get("shape", old.shape) != old.shape
     objective = typed.get("objective", "deformation" if elsewhere else "transport")
     settings = {**record, "steps": 1000, "objective": objective, **typed, "couplings": couplings}
-    if objective == "transport":
+    if objective in ("transport", "trade"):
         own = dict.fromkeys(("field", "base", "interpolation"), "auto")
         acting = ("theory", "shape", "width", "batch", "learning_rate", "ode_steps", "x64", "seed")
         kept = {name: record[name] for name in acting}

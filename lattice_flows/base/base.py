@@ -76,6 +76,17 @@ class Base(ABC):
         tangents = jax.vmap(of_one, in_axes=(0, 1), out_axes=1)(phi, d_phi)
         return jax.vmap(lambda x: log_prob(x, couplings))(phi), tangents
 
+    def score(self, params: Any, phi: jax.Array, couplings: Any) -> tuple[jax.Array, jax.Array]:
+        """log q₀ (n,) of configurations (n, *shape), and its gradients, (n, *shape)."""
+        return jax.vmap(jax.value_and_grad(lambda x: self.log_prob(params, x, couplings)))(phi)
+
+    def draw_with_score(
+        self, params: Any, key: jax.Array, couplings: Any, n: int
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """n draws (n, *shape), log q₀ (n,) and its gradients (n, *shape)."""
+        phi, _ = self.draw(params, key, couplings, n)
+        return phi, *self.score(params, phi, couplings)
+
     def draw(
         self, params: Any, key: jax.Array, couplings: Any, n: int
     ) -> tuple[jax.Array, jax.Array]:

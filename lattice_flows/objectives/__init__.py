@@ -4,6 +4,7 @@ from lattice_flows.objectives.deformation import Deformation
 from lattice_flows.objectives.objective import Objective as Objective
 from lattice_flows.objectives.path_gradient import PathGradient
 from lattice_flows.objectives.reverse_kl import ReverseKL
+from lattice_flows.objectives.trade import Trade
 from lattice_flows.objectives.transport import Transport
 
 OBJECTIVES = {
@@ -12,5 +13,6 @@ OBJECTIVES = {
     "reverse-kl": ReverseKL,
     "path-gradient": PathGradient,
     "transport": Transport,
+    "trade": Trade,
 }
 """Constructors by name: (setting) -> Objective."""
