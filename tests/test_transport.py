@@ -14,6 +14,7 @@ from lattice_flows.config import Config
 from lattice_flows.fields import Field, TransportFields
 from lattice_flows.flow import Flow
 from lattice_flows.model import Model
+from lattice_flows.objectives.trade import Trade
 from lattice_flows.objectives.transport import Transport
 from lattice_flows.params import Params
 from lattice_flows.run import Run
@@ -178,3 +179,43 @@ def test_around_a_loop_log_z_returns_and_draws_keep_their_law(carried):
     square = np.mean(np.asarray(end) ** 2, axis=1)
     residual = weight * (square - exact.observables()["phi2"])
     assert abs(residual.mean()) < 4 * residual.std() / np.sqrt(len(weight))
+
+
+def test_trade_sees_that_the_exact_fields_are_right(free):
+    """∂_t log q = ⟨∂_t S⟩ - ∂_t S on every draw: no loss to the solver's error, no gradient."""
+    _, model, params = free
+    objective = Trade(Setting(model.flow, model.path, model.couplings, 128))
+    np.testing.assert_array_equal(objective.ends, [[1.0]])  # the other end is where it starts
+    state = objective.init(params, jax.random.key(6))
+    compiled = jax.jit(jax.value_and_grad(objective.loss, has_aux=True))
+    for factor, least, most in ((1.0, 0, 1e-9), (0.9, 1e-4, 1)):
+        tried = params._replace(field=jnp.float64(factor))
+        value, (_, metrics) = compiled(tried, state, jax.random.key(7), jnp.ones(()))[0]
+        assert least <= value < most
+        assert (metrics["ess"] > 1 - 1e-9) == (factor == 1.0)
+
+
+def test_trade_follows_the_derivative_by_the_couplings(carried):
+    """Its ∂_t log q is that of Flow.sensitivities, which has it by another way, along the line."""
+    model, params = carried.model, carried.params
+    objective, end = Trade(model.setting), double(Phi4Couplings(0.4, 0.25, 0.05))
+    state = objective.init(params, jax.random.key(8))
+    picked = jnp.arange(5)
+    phi, log_q, score = jax.jit(objective._trajectories)(params, state, picked, end)
+    place, t = 6, jnp.float64(0.5)
+    slope = jax.vmap(lambda x, s: objective._slopes(params, t, x, s, end)[2])
+    there = model.path.anchor.line(t, end)
+    found, slopes = jax.jit(lambda p, x, c: model.flow.sensitivities(p, x, c, ("m", "lam")))(
+        params, phi[place], there
+    )
+    along = (end.m - START.m) * slopes[0] + (end.lam - START.lam) * slopes[1]
+    np.testing.assert_allclose(found, log_q[place], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(slope(phi[place], score[place]), along, rtol=0, atol=1e-3)
+    assert np.abs(along).min() > 1e-2
+
+
+def test_trade_ends_lie_on_the_surface_of_the_box(carried):
+    ends = Trade(carried.model.setting).ends
+    assert ends.shape == (32, 2) and np.abs(ends - 0.5).max(axis=1) == pytest.approx(0.5)
+    corner = (ends > 0.5) @ [1, 2]
+    assert np.bincount(corner).min() >= 6  # all quarters of it

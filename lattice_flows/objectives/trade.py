@@ -77,7 +77,7 @@ class Trade:
                 [[float(i)] for i, end in enumerate(ends) if not known[0] <= end <= known[1]]
             )
         golden = np.roots([1, *[0] * (k - 1), -1, -1]).real.max()
-        points = (np.outer(np.arange(_LINES * k), golden ** -np.arange(1.0, k + 1)) + 0.5) % 1
+        points = (np.outer(np.arange(1, _LINES * k + 1), golden ** -np.arange(1.0, k + 1)) + 0.5) % 1
         away = points - 0.5
         return 0.5 + 0.5 * away / np.abs(away).max(axis=1, keepdims=True)
 
@@ -117,22 +117,25 @@ class Trade:
                 weights = jax.nn.softmax(-energy - log_q)
                 effective = 1 / jnp.sum(weights**2)
                 share = known / (known + effective)
-                mean = share * mean + (1 - share) * jnp.sum(weights * rate)
-                huber = jnp.mean(jnp.sqrt(1 + (slope + rate - mean) ** 2) - 1)
+                # ∂_t log q has mean 0 under q, and near q = p takes the noise of ∂_t S with it
+                both = jax.lax.stop_gradient(rate + slope)
+                mean = share * mean + (1 - share) * jnp.sum(weights * both)
+                trusted = effective > _GATE * n
+                centre = jnp.where(trusted, mean, jnp.mean(both))
+                huber = jnp.mean(jnp.sqrt(1 + (slope + rate - centre) ** 2) - 1)
                 return huber, effective, mean, known + effective
 
             times = jnp.asarray(self.times, phi.dtype)
             losses, effective, means, counts = jax.vmap(at)(times, phi, log_q, score, mean, known)
-            taught = effective > _GATE * n
-            before = jnp.cumsum(loss) - loss
-            counts_for = taught * jnp.exp(-_CAUSALITY * before)
+            trusted = effective > _GATE * n
+            counts_for = jnp.exp(-_CAUSALITY * (jnp.cumsum(loss) - loss))
             past = jnp.minimum(jax.lax.stop_gradient(losses), 10.0)
             new = (
-                jnp.where(taught, means, mean),
-                jnp.where(taught, counts, count),
+                jnp.where(trusted, means, mean),
+                jnp.where(trusted, counts, count),
                 _MEMORY * loss + (1 - _MEMORY) * past,
             )
-            return jnp.mean(jnp.where(taught, counts_for * losses, 0)), new, effective / n
+            return jnp.mean(counts_for * losses), new, effective / n
 
         known = tuple(x[chosen] for x in (state.mean, state.count, state.loss))
         losses, (mean, count, loss), ess = jax.vmap(line)(ends, picked, *known)
