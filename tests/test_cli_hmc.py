@@ -1,12 +1,15 @@
 """lattice-flows hmc."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from command_line import call, refused
 
+import theories
 from lattice_flows.ensemble import Ensemble
+from theories.errors import LatticeFlowsError
 
 HMC = ["hmc", "phi4", "--sites", 4, "--m", 0.5, "-o", "chains.nc"]
 
@@ -31,13 +34,30 @@ def test_draws_are_measured_beside_exact_answers():
     measured = json.loads(call("measure", "chains.nc", "--json").stdout)
     assert measured["observables"] == answer["observables"]
     assert measured["tau_int"] == answer["tau_int"]
+    # a person sees the same
+    text = call(*HMC, "-n", 4000, "--chains", 16, "--seed", 1, "--overwrite").stdout
+    assert re.search(r"abs_magnetization +\S+ ± \S+ +exact ", text)
+    assert re.search(r"tau_int +\S+ ± ", text) and "acceptance" in text
+
+
+def test_an_exact_answer_that_is_too_hard_costs_no_draws(monkeypatch):
+    def too_hard(*_):
+        raise LatticeFlowsError("too many grid points")
+
+    monkeypatch.setattr(theories.Phi4, "exact", too_hard)
+    result = call(*HMC, "-n", 4000, "--chains", 16, "--json")
+    assert result.exit_code == 0 and json.loads(result.stdout)["exact"] is None
 
 
 def test_too_few_draws_leave_with_3_and_are_written():
-    result = call(*HMC[:-4], "-n", 10, "--chains", 4, "--warm-up", 5, "-o", "few.nc")
+    """In two dimensions, where nothing is exact; whole draws of every chain."""
+    few = ["-n", 10, "--chains", 4, "--warm-up", 5, "--every", 1]
+    result = call("hmc", "phi4", "--shape", "2x2", *few, "-o", "few.nc", "--json")
     assert result.exit_code == 3
     assert result.stderr.startswith("Error: unreliable: 12 draws with an autocorrelation time")
-    assert "exact" in result.stdout
+    assert result.stderr.count("\n") == 1
+    answer = json.loads(result.stdout, parse_constant=pytest.fail)
+    assert answer["exact"] is None and answer["shape"] == [2, 2]
     assert len(Ensemble.load("few.nc")) == 12
 
 
