@@ -41,10 +41,10 @@ States = Any
 class Plan(NamedTuple):
     """How long to run: warm-up and what lies between draws are counted in trajectories."""
 
-    chains: int = 64
-    draws: int = 64
-    warm_up: int = 200
-    every: int = 5
+    chains: int
+    draws: int
+    warm_up: int
+    every: int
 
 
 def hmc(
@@ -81,7 +81,10 @@ def hmc_grid(
     warm_up: int = 200,
     every: int = 5,
 ) -> list[Ensemble]:
-    """`hmc` at each couplings of `grid`, one after the other in one compiled program."""
+    """`hmc` at each couplings of `grid`, one after the other in one compiled program.
+
+    The draws at all of them are held in memory together.
+    """
     plan = Plan(chains, draws, warm_up, every)
     if not isinstance(theory, LatticeTheory):
         raise LatticeFlowsError(
