@@ -97,7 +97,10 @@ def hmc_grid(
     for couplings in grid:
         theory.validate(couplings)
     dtype = jnp.result_type(float)
-    points = jax.tree.map(lambda *values: jnp.asarray(values, dtype), *grid)
+    with np.errstate(over="ignore"):  # refused here
+        points = jax.tree.map(lambda *values: np.asarray(values, dtype), *grid)
+    if not np.isfinite(points).all():
+        raise LatticeFlowsError(f"couplings beyond the range of {dtype}: enable float64 (--x64)")
     phi, acceptance, step = _run(theory, plan, jax.random.split(key, len(grid)), points)
     phi = np.moveaxis(np.asarray(phi), 2, 1)  # chain by chain
     return [

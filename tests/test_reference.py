@@ -159,3 +159,9 @@ def test_couplings_that_do_not_fit_are_refused():
     theory = Phi4((4,))
     with pytest.raises(LatticeFlowsError, match="lam must be greater"):
         hmc(theory, theory.from_values(lam=-1), jax.random.key(0))
+    jax.config.update("jax_enable_x64", False)
+    try:
+        with pytest.raises(LatticeFlowsError, match="range of float32"):
+            hmc(theory, theory.from_values(lam=1e300), jax.random.key(0))
+    finally:
+        jax.config.update("jax_enable_x64", True)
