@@ -161,7 +161,7 @@ def _why(result: Mapping[str, Any]) -> str:
         )
         return (
             f"{result['n']} draws with an autocorrelation time of {tau}, R-hat {r_hat} "
-            f"({headline(result)}); draw more, or leave more trajectories between draws (hmc --every)"
+            f"({headline(result)}); draw more, or further apart (hmc --every)"
         )
     return (
         f"effective sample size {result['ess']:.2g} of the draws, largest weight "
