@@ -23,6 +23,8 @@ _NAMES = {
     "ess": "effective sample size (Kish) / draws",
     "max_weight_share": "share of the largest weight in their sum",
     "reliable": "error bars can be believed",
+    "tau_int": "largest integrated autocorrelation time of the observables, in draws",
+    "r_hat": "largest split R-hat of the observables",
     "log_z_error": "log_z, estimate less exact",
     "energy_distance": "squared energy distance between the draws and exact samples",
     "sliced_wasserstein": "sliced Wasserstein distance between the draws and exact samples",

@@ -1,5 +1,6 @@
 """What is measured: weights, estimators with errors, and the observables made of them."""
 
+from .chains import Mixing as Mixing
 from .estimate import Estimate as Estimate
 from .estimators import average as average
 from .estimators import jackknife as jackknife

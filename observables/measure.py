@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from theories import LatticeFlowsError, LatticeTheory, Theory
 
 from . import weights
+from .chains import Mixing, as_chains, measure_chains
 from .estimate import Estimate
 from .estimators import as_samples, jackknife
 from .lattice import lattice_quantities
@@ -20,7 +21,8 @@ class Measurement:
     """Observables by name with errors, and what the weights say about them.
 
     `log_z` is None for draws without weights (a chain, exact samples): they do not tell Z. `ess` is
-    a fraction in (0, 1]. Numbers with `reliable` False must not be used.
+    a fraction in (0, 1]. `mixing` is None but for chains. Numbers with `reliable` False must not be
+    used.
     """
 
     observables: dict[str, Estimate]
@@ -29,6 +31,7 @@ class Measurement:
     max_weight_share: float
     reliable: bool
     n: int
+    mixing: Mixing | None = None
 
     def as_json(self) -> dict:
         """The part of a JSON report that is about measurements; an infinite error is null."""
@@ -39,6 +42,7 @@ class Measurement:
             "max_weight_share": self.max_weight_share,
             "reliable": self.reliable,
             "n": self.n,
+            **(self.mixing.as_json() if self.mixing else {}),
         }
 
 
@@ -48,6 +52,7 @@ def measure(
     configurations: ArrayLike,
     log_weights: ArrayLike | None = None,
     *,
+    chains: int | None = None,
     orbit: bool = True,
 ) -> Measurement:
     """Measure every observable on draws from (or weighted to) p ∝ e^{-S}.
@@ -56,6 +61,8 @@ def measure(
         configurations: (n, *theory.shape), in the order drawn.
         log_weights: (n,) log(e^{-S}/q) with q normalised; None for draws from p itself. Errors take
             the draws, or blocks of n/200 of them, as independent.
+        chains: how many Markov chains the draws come from, without weights: one chain after the
+            other, of equal lengths. Errors then allow for autocorrelations (chains.py).
         orbit: average every observable of a lattice theory over the Z₂ orbit first (orbit.py), so
             that for a symmetric theory ⟨M⟩ = 0 and P(M>0) = ½ come out exactly, without error. To
             be left out where it would hide that the draws have lost a well.
@@ -79,9 +86,15 @@ def measure(
 
     with np.errstate(over="ignore", invalid="ignore"):  # refused below, with the number of them
         samples = measured.samples(couplings, phi, orbit)
-    values, covariance = jackknife(measured.values, samples, log_weights)
-    errors = np.sqrt(np.diag(covariance))
     names = [name for name in measured.long_names if name != "log_z"]
+    reliable, mixing = weights.is_reliable(ess, share, n), None
+    if chains is None:
+        values, covariance = jackknife(measured.values, samples, log_weights)
+        errors = np.sqrt(np.diag(covariance))
+    else:
+        chains = as_chains(chains, n, log_weights)
+        values, errors, mixing = measure_chains(measured.values, samples, chains, names)
+        reliable = reliable and mixing.is_reliable(n)
     return Measurement(
         observables={
             name: Estimate(float(value), float(error))
@@ -90,8 +103,9 @@ def measure(
         log_z=log_z,
         ess=ess,
         max_weight_share=share,
-        reliable=weights.is_reliable(ess, share, n) and bool(np.isfinite(errors).all()),
+        reliable=reliable and bool(np.isfinite(errors).all()),
         n=n,
+        mixing=mixing,
     )
 
 

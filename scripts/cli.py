@@ -8,6 +8,7 @@ import click
 from lattice_flows.scripts._command import Group
 from lattice_flows.scripts.evaluate import evaluate
 from lattice_flows.scripts.exact import exact
+from lattice_flows.scripts.hmc import hmc
 from lattice_flows.scripts.measure import measure
 from lattice_flows.scripts.plot import plot
 from lattice_flows.scripts.reproduce import reproduce
@@ -34,7 +35,7 @@ def main() -> None:
     """
 
 
-for command in (exact, train, transfer, evaluate, sample, measure, scan, plot, reproduce):
+for command in (exact, train, transfer, evaluate, sample, hmc, measure, scan, plot, reproduce):
     main.add_command(command)
 
 

@@ -77,7 +77,9 @@ class Trade:
                 [[float(i)] for i, end in enumerate(ends) if not known[0] <= end <= known[1]]
             )
         golden = np.roots([1, *[0] * (k - 1), -1, -1]).real.max()
-        points = (np.outer(np.arange(1, _LINES * k + 1), golden ** -np.arange(1.0, k + 1)) + 0.5) % 1
+        points = (
+            np.outer(np.arange(1, _LINES * k + 1), golden ** -np.arange(1.0, k + 1)) + 0.5
+        ) % 1
         away = points - 0.5
         return 0.5 + 0.5 * away / np.abs(away).max(axis=1, keepdims=True)
 
