@@ -34,7 +34,8 @@ _STEPS = 12  # of the solver in training, and points on a line
 _LINES = 16  # for each coupling that varies, where several do
 _AT_ONCE = 4  # lines in one training step
 _MEMORY = 0.9  # of the running averages, from one visit to the next
-_GATE = 0.1  # ESS below which a point teaches nothing
+_GATE = 0.1  # ESS below which the weights say nothing of an average
+_BELIEVED = 0.5  # ESS below which a point, and those behind it, count for less
 _CAUSALITY = 2.0  # ε
 
 
@@ -130,7 +131,9 @@ class Trade:
             times = jnp.asarray(self.times, phi.dtype)
             losses, effective, means, counts = jax.vmap(at)(times, phi, log_q, score, mean, known)
             trusted = effective > _GATE * n
-            counts_for = jnp.exp(-_CAUSALITY * (jnp.cumsum(loss) - loss))
+            # as far as the draws can be believed, at the point and all the way to it
+            believed = jnp.cumprod(jnp.minimum(1, effective / (_BELIEVED * n)))
+            counts_for = believed * jnp.exp(-_CAUSALITY * (jnp.cumsum(loss) - loss))
             past = jnp.minimum(jax.lax.stop_gradient(losses), 10.0)
             new = (
                 jnp.where(trusted, means, mean),
