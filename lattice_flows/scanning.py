@@ -75,7 +75,7 @@ def scan(
     """
     theory = sampler.theory
     slopes = _varying(grid) if derivatives else ()
-    line = None if points is None else _Line(theory, grid)
+    line = _Line(theory, grid) if points else None
     kept: list[Ensemble] = []
     results: list[dict[str, Any]] = []
 
@@ -87,8 +87,8 @@ def scan(
             report(len(results), {"ess": results[-1]["ess"]})
 
     visit(grid)
-    if line is not None:
-        while len(results) < (points or 0):
+    if line and points:
+        while len(results) < points:
             visit([line.next(results)])
         order = np.argsort(line.positions(results), kind="stable")
         results, kept = [results[i] for i in order], [kept[i] for i in order] if kept else []

@@ -21,6 +21,7 @@ from lattice_flows import checkpoint
 from lattice_flows.config import Config
 from lattice_flows.model import build
 from lattice_flows.params import Params
+from lattice_flows.plots import plot_file
 from lattice_flows.run import Run
 from observables import LONG_NAMES
 from theories import TransferMatrix
@@ -257,6 +258,8 @@ def test_a_combined_scan_uses_all_draws_everywhere(chain):
     arguments = ("--m", "-1.2:-0.8:4", "--combine", "--derivatives", "--plot", "scan.png")
     points = scanned(chain, *arguments)
     assert Path("scan.png").read_bytes().startswith(b"\x89PNG")
+    legend = [text.get_text() for text in plot_file("scan.nc").legends[0].get_texts()]
+    assert legend == ["exact", "flow, all draws at each point"]
     assert [p["n"] for p in points] == [4 * 512] * 4
     with xarray.open_dataset("scan.nc") as scan:
         np.testing.assert_array_equal(scan["n"], 4 * 512)
