@@ -15,6 +15,9 @@ draws of ensemble k.
 The weights of a good flow hardly fluctuate, so that each ensemble alone knows its own Z_k better
 than Σ W_{θ_k} does. Both have the same expectation: their differences are controls (strata.py) that
 make up for it, for log Z and for every observable.
+
+Errors are those of chance. What one flow gets wrong at all couplings (configurations that it hardly
+ever draws, too few steps of the solver) is no smaller for all draws together, and shows sooner.
 """
 
 from collections.abc import Sequence
