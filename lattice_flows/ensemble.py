@@ -4,7 +4,7 @@ Flow samples, exact samples and chains are all ensembles: whatever measures one 
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from lattice_flows.files import (
     read_dataset,
     write_dataset,
 )
-from observables import Measurement, kish_ess, quantities
+from observables import Estimate, Measurement, kish_ess, quantities
 from observables.chains import as_chains
 from observables.weights import as_log_weights
 from theories import LatticeTheory, Theory
@@ -85,6 +85,17 @@ class Ensemble:
             self.configurations,
             self.log_weights,
             chains=self.chains,
+            orbit=self.orbit,
+        )
+
+    def derivatives(self, names: Sequence[str]) -> dict[str, Estimate]:
+        """Derivatives of all observables with respect to the couplings `names`, by name."""
+        return observables.derivatives(
+            self.theory,
+            self.couplings,
+            self.configurations,
+            self.log_weights,
+            names,
             orbit=self.orbit,
         )
 

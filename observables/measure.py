@@ -1,7 +1,6 @@
 """All observables of an ensemble with errors, and whether they can be believed."""
 
 from dataclasses import dataclass
-from math import isfinite
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,6 +13,7 @@ from .estimate import Estimate
 from .estimators import as_samples, jackknife
 from .lattice import lattice_quantities
 from .quantities import Quantities, target_quantities
+from .strata import Strata
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Measurement:
     def as_json(self) -> dict:
         """The part of a JSON report that is about measurements; an infinite error is null."""
         return {
-            "observables": {name: _pair(value) for name, value in self.observables.items()},
-            "log_z": None if self.log_z is None else _pair(self.log_z),
+            "observables": {name: value.as_json() for name, value in self.observables.items()},
+            "log_z": None if self.log_z is None else self.log_z.as_json(),
             "ess": self.ess,
             "max_weight_share": self.max_weight_share,
             "reliable": self.reliable,
@@ -54,6 +54,7 @@ def measure(
     *,
     chains: int | None = None,
     orbit: bool = True,
+    strata: Strata | None = None,
 ) -> Measurement:
     """Measure every observable on draws from (or weighted to) p ∝ e^{-S}.
 
@@ -66,6 +67,7 @@ def measure(
         orbit: average every observable of a lattice theory over the Z₂ orbit first (orbit.py), so
             that for a symmetric theory ⟨M⟩ = 0 and P(M>0) = ½ come out exactly, without error. To
             be left out where it would hide that the draws have lost a well.
+        strata: where the draws are from, if from several sources.
 
     Raises LatticeFlowsError for shapes that do not fit, fewer than two configurations, and numbers
     that are not finite.
@@ -81,15 +83,19 @@ def measure(
         log_z, ess, share = None, 1.0, 1.0 / n
     else:
         log_weights = weights.as_log_weights(log_weights, n)
-        log_z = weights.log_mean_weight(log_weights)
+        log_z = (strata.log_mean if strata else weights.log_mean_weight)(log_weights)
         ess, share = weights.kish_ess(log_weights), weights.max_weight_share(log_weights)
 
     with np.errstate(over="ignore", invalid="ignore"):  # refused below, with the number of them
         samples = measured.samples(couplings, phi, orbit)
     names = [name for name in measured.long_names if name != "log_z"]
-    reliable, mixing = weights.is_reliable(ess, share, n), None
+    # several sources are judged by the effective draws that they make up for one of them
+    sources = len(strata.sizes) if strata else 1
+    reliable = weights.is_reliable(min(1.0, ess * sources), share, n // sources)
+    mixing = None
     if chains is None:
-        values, covariance = jackknife(measured.values, samples, log_weights)
+        estimate = strata.jackknife if strata else jackknife
+        values, covariance = estimate(measured.values, samples, log_weights)
         errors = np.sqrt(np.diag(covariance))
     else:
         chains = as_chains(chains, n, log_weights)
@@ -114,9 +120,3 @@ def quantities(theory: Theory) -> Quantities:
     if isinstance(theory, LatticeTheory):
         return lattice_quantities(theory)
     return target_quantities(theory)
-
-
-def _pair(estimate: Estimate) -> dict[str, float | None]:
-    return {
-        name: number if isfinite(number) else None for name, number in estimate._asdict().items()
-    }

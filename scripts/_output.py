@@ -51,12 +51,12 @@ def headline(result: Mapping[str, Any]) -> str:
 def readable(result: Mapping[str, Any]) -> str:
     """A result of `exact`, `evaluate` or `measure` as text, with exact answers where it has any."""
     exact = result.get("exact") or {}
-    measured = {**result["observables"], "log_z": result["log_z"]}
+    measured = {**result["observables"], "log_z": result["log_z"], **result.get("derivatives", {})}
     rows = [
         (name, quantity(pair), f"exact {exact[name]:.8g}" if name in exact else "")
         for name, pair in measured.items()
     ]
-    shown = {"theory", "shape", "couplings", "observables", "log_z", "exact"}
+    shown = {"theory", "shape", "couplings", "observables", "log_z", "derivatives", "exact"}
     shown |= {f"{name}_stderr" for name in result}
     rows += [
         (name, _text(_with_error(result, name)), "")
