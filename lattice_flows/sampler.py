@@ -68,20 +68,23 @@ class Sampler:
         phi, log_weights = (np.concatenate(part)[:n] for part in zip(*batches, strict=True))
         return self._ensemble(couplings, phi, log_weights)
 
-    def draw_grid(self, grid: Sequence[Any], key: jax.Array, n: int) -> Iterator[Ensemble]:
+    def draw_grid(
+        self, grid: Sequence[Any], key: jax.Array, n: int, first: int = 0, alone: bool = False
+    ) -> Iterator[Ensemble]:
         """An ensemble of n configurations at each couplings of `grid`, in that order.
 
         A transport between couplings (transport.py) draws all that lie on one line from where it
         sets out by a single solution of its equation: those ensembles are of the same draws, on
-        their way. Others are drawn point by point and independent.
+        their way. Others are drawn point by point and independent; so are those of a transport if
+        `alone`. Random numbers are those of points from number `first` on.
         """
         path = self.model.path
-        if not isinstance(path, CouplingLine):
-            for i, couplings in enumerate(grid):
+        if alone or not isinstance(path, CouplingLine):
+            for i, couplings in enumerate(grid, start=first):
                 yield self.draw(couplings, jax.random.fold_in(key, i), n)
             return
         drawn: dict[int, Ensemble] = {}
-        for i, line in enumerate(path.anchor.lines(grid)):
+        for i, line in enumerate(path.anchor.lines(grid), start=first):
             drawn |= self._along(line, jax.random.fold_in(key, i), n, grid)
         for i in range(len(grid)):
             yield drawn.pop(i)

@@ -7,7 +7,7 @@ most (adaptive.py) are there for the asking.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +80,8 @@ def scan(
     results: list[dict[str, Any]] = []
 
     def visit(grid: Sequence[Any]) -> None:
-        for ensemble in _draw(sampler, grid, key, n, len(results)):
+        # draws that are combined must be independent
+        for ensemble in sampler.draw_grid(grid, key, n, len(results), alone=combine):
             results.append(_measure(ensemble, () if combine else slopes))
             if combine:
                 kept.append(ensemble)
@@ -99,17 +100,6 @@ def scan(
         result["exact"] = _exact(theory, result, slopes)
     provenance = {**sampler.provenance, "combined": combine, "adaptive": points is not None}
     return Scan(theory, results, _exact_curve(theory, grid), provenance)
-
-
-def _draw(
-    sampler: Sampler, grid: Sequence[Any], key: jax.Array, n: int, first: int
-) -> Iterator[Ensemble]:
-    """One ensemble for each couplings of `grid`, whose points are numbered from `first`.
-
-    The one place where a scan draws.
-    """
-    for i, couplings in enumerate(grid, start=first):
-        yield sampler.draw(couplings, jax.random.fold_in(key, i), n)
 
 
 def _measure(ensemble: Ensemble | Reweighted, slopes: Sequence[str]) -> dict[str, Any]:
