@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @click.argument("path", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--theory", help="phi4, double-well, free-field, many-well, gmm-2, gmm-4 or gmm-40.")
+@click.option("--theory", help=f"{', '.join(_values.THEORIES[:-1])} or {_values.THEORIES[-1]}.")
 @_options.lattice
 @_options.couplings
 @_training.options

@@ -9,7 +9,7 @@ straight lines θ(t) (transport.py), so that the boundary holds by construction,
     ∂_t log q = -∇·V - ⟨V, s⟩,      s = ∇ log q_t,      ds/dt = -(∂V/∂φ)ᵀ s - ∇(∇·V):
 
 one solution gives the residual at every coupling on a line. The loss is its Huber penalty on the
-draws, the score held fixed. The averages ⟨∂_t S⟩ are those of the draws with their weights, kept as
+draws with their weights, the score held fixed. The averages ⟨∂_t S⟩ are those of the draws with their weights, kept as
 running averages at a grid of times on a set of lines. Two things keep a line from learning of what
 it does not know yet: points whose weights have an ESS below a gate teach nothing, and points count
 as e^{-ε Σ losses between θ₀ and the point}, so that learning spreads outwards.
@@ -37,6 +37,7 @@ _MEMORY = 0.9  # of the running averages, from one visit to the next
 _GATE = 0.1  # ESS below which the weights say nothing of an average
 _BELIEVED = 0.5  # ESS below which a point, and those behind it, count for less
 _CAUSALITY = 2.0  # ε
+_LARGEST = 5.0  # weight of one draw in the loss, where all have 1 on average
 
 
 class Knowledge(NamedTuple):
@@ -125,7 +126,8 @@ class Trade:
                 mean = share * mean + (1 - share) * jnp.sum(weights * both)
                 trusted = effective > _GATE * n
                 centre = jnp.where(trusted, mean, jnp.mean(both))
-                huber = jnp.mean(jnp.sqrt(1 + (slope + rate - centre) ** 2) - 1)
+                huber = jnp.sqrt(1 + (slope + rate - centre) ** 2) - 1
+                huber = jnp.sum(jnp.minimum(weights, _LARGEST / n) * huber)
                 return huber, effective, mean, known + effective
 
             times = jnp.asarray(self.times, phi.dtype)
