@@ -3,9 +3,9 @@
     S(φ) = -2κ Σ_{x,μ} φ_x φ_{x+μ} + Σ_x [ (1 - 2λ) φ_x² + λ φ_x⁴ ]
          = κ Σ_{x,μ} (φ_x - φ_{x+μ})² + Σ_x [ (1 - 2λ - 2dκ) φ_x² + λ φ_x⁴ ]
 
-as in Nicoli et al., arXiv:2007.07115, and Wahl et al., arXiv:2410.19492. It is the theory of phi4.py
-in other units of the field (`Phi4.couplings_from_hopping`), here with its own couplings, so that
-they can be varied, and derivatives taken, by themselves.
+as in Nicoli et al., arXiv:2007.07115, and Wahl et al., arXiv:2410.19492. It is the theory of
+phi4.py in other units of the field (`Phi4.couplings_from_hopping`), here with its own couplings, so
+that they can be varied, and derivatives taken, by themselves.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ straight lines θ(t) (transport.py), so that the boundary holds by construction,
     ∂_t log q = -∇·V - ⟨V, s⟩,      s = ∇ log q_t,      ds/dt = -(∂V/∂φ)ᵀ s - ∇(∇·V):
 
 one solution gives the residual at every coupling on a line. The loss is its Huber penalty on the
-draws with their weights, the score held fixed. The averages ⟨∂_t S⟩ are those of the draws with their weights, kept as
-running averages at a grid of times on a set of lines. Two things keep a line from learning of what
+draws with their weights, the score held fixed. The averages ⟨∂_t S⟩, with the same weights, are
+kept as running averages at a grid of times on a set of lines. Two things keep a line from learning of what
 it does not know yet: points whose weights have an ESS below a gate teach nothing, and points count
 as e^{-ε Σ losses between θ₀ and the point}, so that learning spreads outwards.
 """
