@@ -10,9 +10,10 @@ straight lines θ(t) (transport.py), so that the boundary holds by construction,
 
 one solution gives the residual at every coupling on a line. The loss is its Huber penalty on the
 draws with their weights, the score held fixed. The averages ⟨∂_t S⟩, with the same weights, are
-kept as running averages at a grid of times on a set of lines. Two things keep a line from learning of what
-it does not know yet: points whose weights have an ESS below a gate teach nothing, and points count
-as e^{-ε Σ losses between θ₀ and the point}, so that learning spreads outwards.
+kept as running averages at a grid of times on a set of lines. Two things keep a line from learning
+of what it does not know yet: points count the less, the further the ESS of their weights, and of
+those before them, falls below a half; and as e^{-ε Σ losses between θ₀ and the point}, so that
+learning spreads outwards.
 """
 
 from dataclasses import dataclass, replace
