@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from lattice_flows.config import Config as Config
     from lattice_flows.ensemble import Ensemble as Ensemble
     from lattice_flows.flow import Flow as Flow
+    from lattice_flows.reference import hmc as hmc
     from lattice_flows.run import Run as Run
     from lattice_flows.sampler import Sampler as Sampler
     from lattice_flows.training import train as train
@@ -20,9 +21,10 @@ _HOMES = {
     "Flow": "flow",
     "Run": "run",
     "Sampler": "sampler",
+    "hmc": "reference",
     "train": "training",
 }
-__all__ = ["Config", "Ensemble", "Flow", "Run", "Sampler", "train"]
+__all__ = ["Config", "Ensemble", "Flow", "Run", "Sampler", "hmc", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -28,9 +28,9 @@ _ORDER = 0.1  # of the Rényi divergence, above 1
 
 
 def fit_base(base: Base, couplings: Couplings, key: jax.Array) -> Any:
-    """The base's parameters; `()` at once for a base without any."""
-    begin = base.init()
-    if not jax.tree.leaves(begin):
+    """The base's parameters; those it begins with where nothing is to be fitted."""
+    begin, candidates = base.init(), base.guesses(couplings.fixed)
+    if not candidates:
         return begin
     path = LinearPath(base, base.even)
     start_key, anneal_key = jax.random.split(key)
@@ -62,7 +62,7 @@ def fit_base(base: Base, couplings: Couplings, key: jax.Array) -> Any:
         return params, loss(params)
 
     # the likelihood has several maxima: sites that are already broken, and sites that are not
-    guesses = jax.tree.map(lambda *x: jnp.stack(x), *base.guesses(couplings.fixed))
+    guesses = jax.tree.map(lambda *x: jnp.stack(x), *candidates)
     fitted, losses = jax.vmap(descend)(guesses)
     return jax.tree.map(lambda x: x[jnp.nanargmin(losses)], fitted)
 

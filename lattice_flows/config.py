@@ -11,15 +11,26 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
+
+from lattice_flows.config_rules import (
+    Coupling,
+    automatic,
+    checked_couplings,
+    refuse,
+    refuse_diffusion,
+    refuse_idle,
+    refuse_misfits,
+    refuse_source,
+    refuse_unknown,
+)
+from lattice_flows.config_rules import flag as flag
+from lattice_flows.config_rules import show as show
 
 if TYPE_CHECKING:
     from theories import Theory
 
 FORMAT, FORMAT_VERSION = "config", 1
-
-Coupling = float | tuple[float, float]
-"""A fixed value, or the continuous range (low, high) that a flow is conditioned on."""
 
 
 def _option(
@@ -43,26 +54,43 @@ class Config:
     `shape` may be left out for a theory that has one shape only.
 
     `couplings` holds a value or a range for each coupling of the theory; the missing ones are
-    filled in with the theory's defaults. Raises LatticeFlowsError, one line, for the first mistake.
+    filled in with the theory's defaults. `source` is the record of the run that a transport between
+    couplings goes on from. Raises LatticeFlowsError, one line, for the first mistake.
     """
 
     theory: str
     shape: tuple[int, ...] = ()
     couplings: Mapping[str, Coupling] = dataclasses.field(default_factory=dict)
+    source: Mapping[str, Any] | None = None
     objective: str = _option(
         "deformation",
         "Training objective.",
-        choices=("deformation", "reverse-kl", "path-gradient", "gradient-flow"),
+        choices=(
+            "deformation",
+            "reverse-kl",
+            "path-gradient",
+            "gradient-flow",
+            "transport",
+            "trade",
+        ),
     )
     field: str = _option(
         "auto",
         "Velocity field; hollow on lattices, mlp elsewhere, gradient for a gradient flow.",
-        choices=("auto", "hollow", "convolutional", "translation", "mlp", "gradient"),
+        choices=(
+            "auto",
+            "hollow",
+            "convolutional",
+            "translation",
+            "mlp",
+            "gradient",
+            "transport",
+        ),
     )
     base: str = _option(
         "auto",
         "Base density; mean-field on lattices (gaussian for a free field), normal elsewhere.",
-        choices=("auto", "mean-field", "ultralocal", "gaussian", "normal"),
+        choices=("auto", "mean-field", "ultralocal", "gaussian", "normal", "flow"),
     )
     base_curvature: float = _option(0.0, "c of the ultralocal base, in units of √λ.")
     base_width: float = _option(1.0, "Standard deviation of the normal base.", above=0)
@@ -78,6 +106,7 @@ class Config:
             "coupling",
             "constant-wells",
             "gradient",
+            "line",
         ),
     )
     steps: int = _option(2000, "Training steps.", low=1)
@@ -114,21 +143,30 @@ class Config:
             if f.metadata:
                 object.__setattr__(self, f.name, _checked(f, getattr(self, f.name)))
         theory = self.make_theory()
-        for name, choice in _automatic(theory, self.objective).items():
+        for name, choice in automatic(theory, self).items():
             if getattr(self, name) == "auto":
                 object.__setattr__(self, name, choice)
-        _refuse_misfits(theory, self)
+        refuse_misfits(theory, self)
         object.__setattr__(self, "shape", theory.shape)
-        object.__setattr__(self, "couplings", _checked_couplings(theory, self.couplings))
+        object.__setattr__(self, "couplings", checked_couplings(theory, self.couplings))
         if self.interpolation == "diffusion":
-            _refuse_diffusion(theory, self.couplings)
-        _refuse_idle(self)
+            refuse_diffusion(theory, self.couplings)
+        if self.source is not None:
+            object.__setattr__(self, "source", json.loads(json.dumps(self.source)))
+            refuse_source(theory, self)
+        refuse_idle(self)
 
     def make_theory(self) -> "Theory":
         """The theory on its lattice."""
         import theories
 
         return theories.make(self.theory, None if self.shape == () else self.shape)
+
+    @property
+    def source_config(self) -> "Config":
+        """The configuration of the run that this one goes on from."""
+        assert self.source is not None
+        return Config(**self.source)
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:
@@ -148,7 +186,7 @@ class Config:
         value, and, unless `extrapolate`, for a value the run was not trained on.
         """
         theory = self.make_theory()
-        _refuse_unknown(theory, values)
+        refuse_unknown(theory, values)
         point = {}
         for name, trained in self.couplings.items():
             if name in values:
@@ -207,27 +245,6 @@ class Config:
         return cls.from_json(Path(path).read_text(encoding="utf-8"), where=path)
 
 
-def refuse(message: str) -> NoReturn:
-    """Raise LatticeFlowsError, imported only here: the theories package brings jax with it."""
-    from theories.errors import LatticeFlowsError
-
-    raise LatticeFlowsError(message)
-
-
-def show(value: Coupling) -> str:
-    """A coupling as it is written on the command line: 0.5 or 0.25:1."""
-    return ":".join(f"{x:g}" if float(f"{x:g}") == x else repr(x) for x in _ends(value))
-
-
-def flag(name: str) -> str:
-    """The command-line flag of a field."""
-    return "--" + name.replace("_", "-")
-
-
-def _ends(value: Coupling) -> tuple[float, ...]:
-    return value if isinstance(value, tuple) else (value,)
-
-
 def _checked(field: dataclasses.Field, value: Any) -> Any:
     """`value` in the field's own type, or a refusal that names its flag."""
     kind, rule, name = type(field.default), field.metadata, flag(field.name)
@@ -249,110 +266,3 @@ def _checked(field: dataclasses.Field, value: Any) -> Any:
 
 
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
-
-
-def _automatic(theory: "Theory", objective: str) -> dict[str, str]:
-    """What "auto" stands for."""
-    from theories import LatticeTheory
-
-    if objective == "gradient-flow":
-        return {"field": "gradient", "base": "normal", "interpolation": "gradient"}
-    if not isinstance(theory, LatticeTheory):
-        return {"field": "mlp", "base": "normal", "interpolation": "linear"}
-    free = theory.quartic(theory.from_values()) == 0
-    base = "gaussian" if free else "mean-field"
-    return {"field": "hollow", "base": base, "interpolation": "linear"}
-
-
-def _refuse_misfits(theory: "Theory", config: Config) -> None:
-    """Refuse a field, base or path that the theory cannot have."""
-    fits, field, base = _automatic(theory, config.objective), config.field, config.base
-    if config.objective == "gradient-flow" and _automatic(theory, "")["base"] == "mean-field":
-        refuse(
-            f"{theory.name} has a quartic term: --objective gradient-flow begins with a normal "
-            "base, which does not fit; use deformation"
-        )
-    if "gradient" in (fits["field"], field, config.interpolation):
-        chosen = {name: getattr(config, name) for name in fits}
-        if chosen != _automatic(theory, "gradient-flow"):
-            refuse(
-                "a gradient flow has its own field, base and path: "
-                "use --objective gradient-flow and leave --field, --base and --interpolation out"
-            )
-        return
-    if fits["field"] == "mlp" and field != "mlp":
-        refuse(f"{theory.name} is not on a lattice: --field {field} does not fit, use mlp")
-    if fits["base"] == "normal" and base != "normal":
-        refuse(f"{theory.name} is not on a lattice: --base {base} does not fit, use normal")
-    if fits["base"] == "gaussian" and base not in ("gaussian", "normal"):
-        refuse(f"{theory.name} has no quartic term: --base {base} does not fit, use gaussian")
-    if config.interpolation == "coupling" and fits["field"] == "mlp":
-        refuse(f"{theory.name} is not on a lattice: --interpolation coupling does not fit")
-    if config.interpolation == "constant-wells" and not theory.even:
-        refuse(f"{theory.name} has no wells that φ → -φ relates: use --interpolation linear")
-
-
-def _refuse_idle(config: Config) -> None:
-    """Refuse a choice that nothing would look at."""
-    residual = config.objective in ("deformation", "gradient-flow")
-    acts = {
-        "points": (residual, "--objective deformation"),
-        "penalty": (residual, "--objective deformation"),
-        "constant": (residual, "--objective deformation"),
-        "interpolation": (residual or config.interpolation == "linear", "--objective deformation"),
-        "weighted": (config.points == "own", "--points own"),
-        "half_box": (
-            config.points == "box" or config.objective == "gradient-flow",
-            "--points box",
-        ),
-        "base_curvature": (config.base == "ultralocal", "--base ultralocal"),
-        "base_width": (config.base == "normal", "--base normal"),
-        "curriculum": (bool(config.ranges), "a coupling with a range"),
-    }
-    for f in dataclasses.fields(config):
-        useful, where = acts.get(f.name, (True, ""))
-        if not useful and getattr(config, f.name) != f.default:
-            refuse(f"{flag(f.name)} acts with {where} alone: leave it out")
-
-
-def _refuse_diffusion(theory: "Theory", couplings: Mapping[str, Coupling]) -> None:
-    """Refuse the diffusion path where it has no closed form."""
-    from theories import GaussianMixture
-
-    if not isinstance(theory, GaussianMixture):
-        refuse(
-            f"{theory.name} is no Gaussian mixture: --interpolation diffusion does not fit, "
-            "use linear or learned"
-        )
-    if couplings["beta"] != 1:
-        refuse(
-            f"--interpolation diffusion is known at beta 1 alone, not {show(couplings['beta'])}: "
-            "leave --beta out, or use linear or learned"
-        )
-
-
-def _refuse_unknown(theory: "Theory", names: Mapping[str, Any]) -> None:
-    known = theory.Couplings._fields
-    if unknown := [name for name in names if name not in known]:
-        refuse(f"{theory.name} has no coupling {', '.join(unknown)}: it has {', '.join(known)}")
-
-
-def _checked_couplings(theory: "Theory", given: Mapping[str, Any]) -> dict[str, Coupling]:
-    """Every coupling of the theory, in its order, each a float or an ordered pair of floats."""
-    _refuse_unknown(theory, given)
-    couplings: dict[str, Coupling] = {}
-    for name, default in theory.from_values()._asdict().items():
-        value = given.get(name, float(default))
-        try:
-            ends = [float(x) for x in (value if isinstance(value, list | tuple) else (value,))]
-        except (TypeError, ValueError):
-            ends = []
-        if len(ends) not in (1, 2) or not all(map(math.isfinite, ends)):
-            refuse(f"coupling {name} must be a finite value or a range LOW:HIGH, not {value!r}")
-        low, high = ends[0], ends[-1]
-        if len(ends) == 2 and not low < high:
-            refuse(f"the range of {name} must rise, LOW:HIGH, not {show((low, high))}")
-        couplings[name] = (low, high) if len(ends) == 2 else low
-    for end in (min, max):
-        theory.validate(theory.from_values(**{k: end(_ends(v)) for k, v in couplings.items()}))
-    return couplings

@@ -4,7 +4,7 @@ Flow samples, exact samples and chains are all ensembles: whatever measures one 
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,8 @@ from lattice_flows.files import (
     read_dataset,
     write_dataset,
 )
-from observables import Measurement, quantities
+from observables import Estimate, Measurement, kish_ess, quantities
+from observables.chains import as_chains
 from observables.weights import as_log_weights
 from theories import LatticeTheory, Theory
 from theories.errors import LatticeFlowsError
@@ -35,6 +36,8 @@ class Ensemble:
     provenance: how they were made; any JSON.
     orbit: average over φ → -φ what is measured (observables/orbit.py); not so for draws of a flow
         that is not odd, where it would hide a lost well.
+    chains: the number of Markov chains that the draws are from, stored one after the other and of
+        equal lengths; None for independent draws.
 
     Raises LatticeFlowsError for shapes that do not fit and numbers that are not finite.
     """
@@ -45,6 +48,7 @@ class Ensemble:
     log_weights: NDArray[np.float64] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     orbit: bool = True
+    chains: int | None = None
 
     def __post_init__(self) -> None:
         configurations = np.asarray(self.configurations, dtype=np.float64)
@@ -62,9 +66,16 @@ class Ensemble:
         if self.log_weights is not None:
             log_weights = as_log_weights(self.log_weights, n)
             object.__setattr__(self, "log_weights", log_weights)
+        if self.chains is not None:
+            object.__setattr__(self, "chains", as_chains(self.chains, n, self.log_weights))
 
     def __len__(self) -> int:
         return len(self.configurations)
+
+    @property
+    def ess(self) -> float:
+        """Kish's effective sample size as a fraction in (0, 1]; 1 for draws without weights."""
+        return 1.0 if self.log_weights is None else kish_ess(self.log_weights)
 
     def measure(self) -> Measurement:
         """All observables with errors; raises LatticeFlowsError for fewer than two draws."""
@@ -73,6 +84,18 @@ class Ensemble:
             self.couplings,
             self.configurations,
             self.log_weights,
+            chains=self.chains,
+            orbit=self.orbit,
+        )
+
+    def derivatives(self, names: Sequence[str]) -> dict[str, Estimate]:
+        """Derivatives of all observables with respect to the couplings `names`, by name."""
+        return observables.derivatives(
+            self.theory,
+            self.couplings,
+            self.configurations,
+            self.log_weights,
+            names,
             orbit=self.orbit,
         )
 
@@ -87,6 +110,7 @@ class Ensemble:
             variables["log_weight"] = Variable(
                 draw, self.log_weights, "log of exp(-S) over the normalised density of the draw"
             )
+        chains = {} if self.chains is None else {"lf_chains": self.chains}
         write_dataset(
             path,
             "ensemble",
@@ -94,7 +118,7 @@ class Ensemble:
             title=f"configurations of {describe(self.theory)}",
             config=config_of(self.theory, self.couplings),
             references=self.theory.references,
-            attributes={"lf_provenance": dict(self.provenance), "lf_orbit": self.orbit},
+            attributes={"lf_provenance": dict(self.provenance), "lf_orbit": self.orbit, **chains},
         )
 
     @classmethod
@@ -117,6 +141,7 @@ class Ensemble:
             dataset.get("log_weight"),
             dataset.json("lf_provenance"),
             dataset.json("lf_orbit") if "lf_orbit" in dataset.attributes else True,
+            dataset.attributes.get("lf_chains"),
         )
 
 
@@ -135,6 +160,12 @@ def save_measurement(path: str | os.PathLike, ensemble: Ensemble, measurement: M
         ),
         "reliable": Variable((), np.asarray(measurement.reliable), "error bars can be believed"),
     }
+    if mixing := measurement.mixing:
+        of = f"of {mixing.slowest}"
+        variables |= estimate_variables(
+            "tau_int", mixing.tau_int, mixing.tau_int_stderr, f"autocorrelation time {of} in draws"
+        )
+        variables["r_hat"] = Variable((), np.asarray(mixing.r_hat), "largest split R-hat")
     write_dataset(
         path,
         "observables",

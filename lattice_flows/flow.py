@@ -9,17 +9,24 @@ The score s = ∇ log q_s obeys an equation of its own along the flow,
 
     ds/dt = -(∂V/∂φ)ᵀ s - ∇(∇·V),
 
-one vector-Jacobian product of (V, ∇·V) (Vaitl et al., arXiv:2206.09016). The density q_s of an odd
+one vector-Jacobian product of (V, ∇·V) (Vaitl et al., arXiv:2206.09016). How log q changes with the
+couplings at a fixed φ, ℓ = ∂_θ log q, is likewise exact: the tangents of the flow run backwards,
+
+    d(δφ)/dt = (∂V/∂φ) δφ + ∂V/∂θ,      d(δ log q)/dt = -∂(∇·V)/∂φ δφ - ∂(∇·V)/∂θ,
+
+one Jacobian-vector product of (V, ∇·V). The density q_s of an odd
 flow is even; orbit resampling (symmetry.py) makes its draws into those of the action.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import diffrax
 import jax
 import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
 
 from lattice_flows.base import Base
 from lattice_flows.fields import Field
@@ -54,12 +61,13 @@ class Flow:
         couplings: Any,
         start: float = 0.0,
         end: float = 1.0,
-        save_at: jax.Array | None = None,
+        save_at: NDArray[np.float64] | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Carry configurations (n, *shape) at one set of couplings from time `start` to `end`.
 
         Returns them and their change of log q, (n,): -∫∇·V dt along the way. With `save_at`, rising
-        in the direction of the motion, both have a leading axis of those times.
+        in the direction of the motion, both have a leading axis of those times, each of which ends
+        a step of the solver.
         """
 
         def rhs(t, state, params):
@@ -73,9 +81,9 @@ class Flow:
         self, params: Params, key: jax.Array, couplings: Any, n: int
     ) -> tuple[jax.Array, jax.Array]:
         """n draws (n, *shape) of q_s, and log q_s (n,), in the couplings' precision."""
-        start = self._base_draws(params, key, couplings, n)
+        start, log_q = self.base.draw(params.base, key, couplings, n)
         end, change = self.transport(params, start, couplings)
-        return end, self._base_log_prob(params, start, couplings) + change
+        return end, log_q + change
 
     def sample_with_score(
         self, params: Params, key: jax.Array, couplings: Any, n: int
@@ -86,7 +94,32 @@ class Flow:
         score constant, as a path gradient takes them.
         """
 
-        def along(t, state, params):
+        def motion(t, phi, params):
+            return jax.vmap(lambda x: self.velocity(params, t, x, couplings)[0])(phi)
+
+        frozen = jax.lax.stop_gradient(params)
+        start = self.base.draw(params.base, key, couplings, n)[0]
+        fixed = jax.lax.stop_gradient(start)
+        log_q, score = self.base.score(frozen.base, fixed, couplings)
+        _, log_q, score = self.transport_with_score(frozen, fixed, log_q, score, couplings)
+        # of φ once more and alone: a backward pass through log q and the score is the dearer part
+        return self._solve(motion, start, params), log_q, score
+
+    def transport_with_score(
+        self,
+        params: Params,
+        phi: jax.Array,
+        log_q: jax.Array,
+        score: jax.Array,
+        couplings: Any,
+        save_at: NDArray[np.float64] | None = None,
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Carry configurations of known log q (n,) and score (n, *shape) from t = 0 to 1.
+
+        Returns the three at the end, or with a leading axis at the times `save_at`.
+        """
+
+        def rhs(t, state, params):
             def of_one(phi, score):
                 (v, divergence), pullback = jax.vjp(
                     lambda x: self.velocity(params, t, x, couplings), phi
@@ -95,29 +128,61 @@ class Flow:
 
             return jax.vmap(of_one)(state[0], state[2])
 
-        def motion(t, phi, params):
-            return jax.vmap(lambda x: self.velocity(params, t, x, couplings)[0])(phi)
-
-        start, frozen = self._base_draws(params, key, couplings, n), jax.lax.stop_gradient(params)
-        fixed = jax.lax.stop_gradient(start)
-        log_q = self._base_log_prob(frozen, fixed, couplings)
-        score = jax.vmap(jax.grad(lambda x: self.base.log_prob(frozen.base, x, couplings)))(fixed)
-        _, change, score = self._solve(along, (fixed, jnp.zeros_like(log_q), score), frozen)
-        # of φ once more and alone: a backward pass through log q and the score is the dearer part
-        return self._solve(motion, start, params), log_q + change, score
+        return self._solve(rhs, (phi, log_q, score), params, save_at=save_at)
 
     def log_prob(self, params: Params, phi: jax.Array, couplings: Any) -> jax.Array:
         """log q_s of configurations (n, *shape), (n,), by the flow run backwards."""
         start, change = self.transport(params, phi, couplings, start=1.0, end=0.0)
         return self._base_log_prob(params, start, couplings) - change
 
+    def log_prob_tangents(
+        self, params: Params, phi: jax.Array, couplings: Any, d_phi: jax.Array, d_couplings: Any
+    ) -> tuple[jax.Array, jax.Array]:
+        """log q_s of configurations, (n,), and its derivatives in k directions, (k, n).
+
+        A direction moves configurations, d_phi (k, n, *shape), and couplings, d_couplings with a
+        leading axis of k. The tangents of the flow run backwards are solved for with it, so that
+        the result can be differentiated by the parameters as any other.
+        """
+
+        def rhs(t, state, params):
+            def of_one(x, d_x):
+                def field(x, theta):
+                    v, divergence = self.velocity(params, t, x, theta)
+                    return v, -divergence
+
+                def along(d_x, d_theta):
+                    return jax.jvp(field, (x, couplings), (d_x, d_theta))[1]
+
+                return *field(x, couplings), *jax.vmap(along)(d_x, d_couplings)
+
+            return jax.vmap(of_one, in_axes=(0, 1), out_axes=(0, 0, 1, 1))(state[0], state[2])
+
+        zeros = jnp.zeros(d_phi.shape[:2], phi.dtype)
+        state = (phi, zeros[0], d_phi, zeros)
+        start, change, d_start, d_change = self._solve(rhs, state, params, 1.0, 0.0)
+        log_q, d_log_q = self.base.log_prob_tangents(
+            params.base, start, couplings, d_start, d_couplings
+        )
+        return log_q - change, d_log_q - d_change
+
+    def sensitivities(
+        self, params: Params, phi: jax.Array, couplings: Any, names: Sequence[str]
+    ) -> tuple[jax.Array, jax.Array]:
+        """log q_s of configurations, (n,), and ∂_θ log q_s for the couplings `names`, (k, n)."""
+        units = jnp.eye(len(names), dtype=phi.dtype)
+        still = jax.tree.map(lambda _: jnp.zeros(len(names), phi.dtype), couplings)
+        directions = still._replace(**dict(zip(names, units, strict=True)))
+        d_phi = jnp.zeros((len(names), *phi.shape), phi.dtype)
+        return self.log_prob_tangents(params, phi, couplings, d_phi, directions)
+
     def trajectory(
-        self, params: Params, key: jax.Array, couplings: Any, n: int, times: jax.Array
+        self, params: Params, key: jax.Array, couplings: Any, n: int, times: NDArray[np.float64]
     ) -> tuple[jax.Array, jax.Array]:
         """n trajectories at `times`: configurations (T, n, *shape) and log q (T, n)."""
-        start = self._base_draws(params, key, couplings, n)
+        start, log_q = self.base.draw(params.base, key, couplings, n)
         path, change = self.transport(params, start, couplings, save_at=times)
-        return path, self._base_log_prob(params, start, couplings)[None] + change
+        return path, log_q[None] + change
 
     def _solve(
         self,
@@ -126,9 +191,13 @@ class Flow:
         params: Params,
         start: float = 0.0,
         end: float = 1.0,
-        save_at: jax.Array | None = None,
+        save_at: NDArray[np.float64] | None = None,
     ) -> Any:
         """The solution of state' = rhs(t, state, params) at `end`, or at the times `save_at`."""
+        if save_at is None:
+            times = jnp.linspace(start, end, self.steps + 1)
+        else:
+            times = jnp.asarray(_steps(start, end, self.steps, save_at))
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(rhs),
             diffrax.Tsit5(),
@@ -137,17 +206,27 @@ class Flow:
             dt0=None,
             y0=state,
             args=params,
-            stepsize_controller=diffrax.StepTo(jnp.linspace(start, end, self.steps + 1)),
-            saveat=diffrax.SaveAt(t1=True) if save_at is None else diffrax.SaveAt(ts=save_at),
-            max_steps=self.steps + 1,
-            adjoint=diffrax.RecursiveCheckpointAdjoint(checkpoints=self.steps + 1),
+            stepsize_controller=diffrax.StepTo(times),
+            saveat=diffrax.SaveAt(t1=True)
+            if save_at is None
+            else diffrax.SaveAt(ts=jnp.asarray(save_at)),
+            max_steps=len(times),
+            adjoint=diffrax.RecursiveCheckpointAdjoint(checkpoints=len(times)),
         )
         path = solution.ys
         return path if save_at is not None else jax.tree.map(lambda x: x[0], path)
 
-    def _base_draws(self, params: Params, key: jax.Array, couplings: Any, n: int) -> jax.Array:
-        keys = jax.random.split(key, n)
-        return jax.vmap(lambda k: self.base.sample(params.base, k, couplings))(keys)
-
     def _base_log_prob(self, params: Params, phi: jax.Array, couplings: Any) -> jax.Array:
         return jax.vmap(lambda x: self.base.log_prob(params.base, x, couplings))(phi)
+
+
+def _steps(
+    start: float, end: float, count: int, save_at: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Where the solver's steps end: `count` equal ones, and the times to be saved among them."""
+    times = np.linspace(start, end, count + 1)
+    close = 1e-6 * abs(end - start)  # steps shorter than this would only add rounding
+    inner = [t for t in save_at if min(abs(t - start), abs(t - end)) > close]
+    kept = [t for t in times[1:-1] if all(abs(t - other) > close for other in inner)]
+    between = sorted({*inner, *kept}, reverse=end < start)
+    return np.array([start, *between, end])

@@ -2,7 +2,8 @@
 
     log Z = log Z₀ + ∫₀¹ C_t dt,      C_t = -⟨∂_t f_t⟩_{p_t},
 
-the averages with the weights that the flow's trajectories have as draws of p_t, at the nodes of a
+Z₀ the mean weight of the base's draws (the same for each where f₀ is the base's energy), the
+averages with the weights that the flow's trajectories have as draws of p_t, at the nodes of a
 Gauss-Legendre rule; or, where C_t was trained as a network, the integral of that. It is worth
 reporting beside the mean weight at t = 1, whose errors are of another kind.
 """
@@ -27,20 +28,23 @@ def integrated_log_z(
     flow, path = model.flow, model.path
     dtype = jnp.result_type(*couplings)
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
-    times = jnp.asarray(0.5 * (1 + nodes), dtype)
+    nodes = np.concatenate([[0.0], 0.5 * (1 + nodes)])
+    times = jnp.asarray(nodes, dtype)
+    phi, log_q = flow.trajectory(params, key, couplings, n, nodes)
 
-    def average(t: jax.Array, phi: jax.Array, log_q: jax.Array) -> jax.Array:
-        def of_one(phi: jax.Array) -> tuple[jax.Array, jax.Array]:
-            return path.energy(params, t, phi, couplings), path.rate(params, t, phi, couplings)
+    def average(t: jax.Array, phi: jax.Array, log_weights: jax.Array) -> jax.Array:
+        rate = jax.vmap(lambda x: path.rate(params, t, x, couplings))(phi)
+        return -jnp.sum(jax.nn.softmax(log_weights) * rate)
 
-        energy, rate = jax.vmap(of_one)(phi)
-        return -jnp.sum(jax.nn.softmax(-energy - log_q) * rate)
+    def log_weight(t: jax.Array, phi: jax.Array) -> jax.Array:
+        return -jax.vmap(lambda x: path.energy(params, t, x, couplings))(phi)
 
+    log_weights = jax.vmap(log_weight)(times, phi) - log_q
     if model.config.constant == "network":
-        c = _network(model, params, times, couplings)
+        c = _network(model, params, times[1:], couplings)
     else:
-        c = jax.vmap(average)(times, *flow.trajectory(params, key, couplings, n, times))
-    start = flow.base.log_normalisation(params.base, couplings)
+        c = jax.vmap(average)(times[1:], phi[1:], log_weights[1:])
+    start = jax.nn.logsumexp(log_weights[0]) - jnp.log(jnp.asarray(n, dtype))
     return start + jnp.sum(jnp.asarray(0.5 * weights, dtype) * c)
 
 

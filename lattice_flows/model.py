@@ -6,16 +6,20 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from lattice_flows.base import Tilted, make_base
 from lattice_flows.config import Config
-from lattice_flows.fields import FIELDS, gradient, time_network
+from lattice_flows.fields import FIELDS, gradient, time_network, transport
 from lattice_flows.flow import Flow
 from lattice_flows.params import Params
 from lattice_flows.paths import PATHS, GradientPath, Path
 from lattice_flows.setting import Setting
 from lattice_flows.symmetry import resample_orbit
+from lattice_flows.transport import Anchor, CouplingLine, FlowBase
 from lattice_flows.walkers import Couplings
+from theories import LatticeTheory
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +47,12 @@ class Model:
         return jax.jit(self._draw, static_argnums=3)
 
     @cached_property
+    def draw_line(self) -> Callable[..., tuple[jax.Array, jax.Array]]:
+        """(params, key, couplings, n, times) -> draws and log-weights at `times` of the line to
+        `couplings`, each with a leading axis of times, for a transport between couplings."""
+        return jax.jit(self._draw_line, static_argnums=(3, 4))
+
+    @cached_property
     def log_weights(self) -> Callable[..., jax.Array]:
         """(params, phi, couplings, steps) -> log(e^{-S}/q), compiled once for each size."""
         return jax.jit(self._log_weights, static_argnums=3)
@@ -52,14 +62,30 @@ class Model:
     ) -> tuple[jax.Array, jax.Array]:
         flow_key, orbit_key = jax.random.split(key)
         phi, log_q = self.flow.sample(params, flow_key, couplings, n)
+        return self._weighed(orbit_key, phi, log_q, couplings)
+
+    def _draw_line(
+        self, params: Params, key: jax.Array, couplings: Any, n: int, times: tuple[float, ...]
+    ) -> tuple[jax.Array, jax.Array]:
+        path = self.path
+        assert isinstance(path, CouplingLine)
+        flow_key, orbit_key = jax.random.split(key)
+        at = np.array(times)
+        phi, log_q = self.flow.trajectory(params, flow_key, couplings, n, at)
+        passed = jax.vmap(lambda t: path.anchor.line(t, couplings))(jnp.asarray(at))
+        keys = jax.random.split(orbit_key, len(times))
+        return jax.vmap(self._weighed)(keys, phi, log_q, passed)
+
+    def _weighed(
+        self, key: jax.Array, phi: jax.Array, log_q: jax.Array, couplings: Any
+    ) -> tuple[jax.Array, jax.Array]:
+        """Draws of q_s, resampled in their orbit where the flow is odd, and their log-weights."""
         log_weights = -self._targets(phi, couplings) - log_q
         if not self.flow.odd:
             return phi, log_weights
-        keys = jax.random.split(orbit_key, n)
-        theory = self.flow.base.theory
-        return jax.vmap(lambda k, x: resample_orbit(theory, k, x, couplings))(
-            keys, phi
-        ), log_weights
+        theory, keys = self.flow.base.theory, jax.random.split(key, len(phi))
+        resampled = jax.vmap(lambda k, x: resample_orbit(theory, k, x, couplings))(keys, phi)
+        return resampled, log_weights
 
     def _log_weights(self, params: Params, phi: jax.Array, couplings: Any, steps: int) -> jax.Array:
         flow = replace(self.flow, steps=steps)
@@ -97,10 +123,16 @@ def _build(text: str) -> Model:
     fixed = {
         k: 0.5 * (v[0] + v[1]) if isinstance(v, tuple) else v for k, v in config.couplings.items()
     }
+    couplings = Couplings(theory.from_values(**fixed), ranges)
+    if config.source is not None:
+        assert isinstance(theory, LatticeTheory)  # Config refuses others
+        base = _trained_base(config.source_config)
+        field = transport(theory, ranges, config.width).along(base.anchor.line)
+        flow = Flow(base, field, config.ode_steps)
+        return Model(config, flow, CouplingLine(base, flow.odd), couplings)
     base = make_base(config.base, theory, ranges, config.base_curvature, config.base_width)
     if config.interpolation == "constant-wells":
         base = Tilted(theory, base)
-    couplings = Couplings(theory.from_values(**fixed), ranges)
     if config.objective == "gradient-flow":
         learned = gradient(
             theory, couplings.fixed, ranges, config.base_width, config.half_box, config.width
@@ -111,3 +143,11 @@ def _build(text: str) -> Model:
     flow = Flow(base, make_field(theory, ranges, config.width, base.scale), config.ode_steps)
     path = PATHS[config.interpolation](base, flow.odd, ranges, config.width)
     return Model(config, flow, path, couplings)
+
+
+def _trained_base(source: Config) -> FlowBase:
+    """The density of the flow of `source`, its parameters apart."""
+    model = build(source)
+    pairs = [v if isinstance(v, tuple) else (v, v) for v in source.couplings.values()]
+    low, high = (model.flow.base.theory.Couplings(*end) for end in zip(*pairs, strict=True))
+    return FlowBase(model.flow.base.theory, model.flow, Anchor(low, high))

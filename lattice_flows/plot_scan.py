@@ -41,10 +41,10 @@ def plot_scan(dataset: Dataset) -> Figure:
     """⟨M⟩, ⟨|M|⟩, χ and the Binder cumulant along a scan, with error bars and exact curves.
 
     Off the lattice the first observables of the theory, moments and mode weights. Below them the
-    effective sample size, and how far log Z is from exact in standard errors (log Z itself where no
-    exact answer is known). The abscissa is the coupling with the most values; each combination of
-    the others has its own colour. Points that failed the ESS gate are drawn hollow and red, and do
-    not set the range of the axes.
+    effective sample size (of all draws, where those of all points are combined), and how far log Z
+    is from exact in standard errors (log Z itself where no exact answer is known). The abscissa is
+    the coupling with the most values; each combination of the others has its own colour. Points
+    that failed the ESS gate are drawn hollow and red, and do not set the range of the axes.
 
     `dataset` has the dimension `coupling_point`: couplings, NAME, NAME_stderr, `ess`, and where
     known NAME_exact and `reliable`. A dense exact curve may be given along the dimension
@@ -157,6 +157,13 @@ def _ordered(dataset: Dataset, abscissa: str, chosen: dict, suffix: str) -> NDAr
     return indices[np.argsort(x[indices], kind="stable")]
 
 
+def _combined(dataset: Dataset) -> bool:
+    """Whether the draws of all points were measured at each."""
+    if "lf_provenance" not in dataset.attributes:
+        return False
+    return bool(dataset.json("lf_provenance").get("combined"))
+
+
 def _reliable(dataset: Dataset) -> NDArray[np.bool_]:
     reliable = dataset.get("reliable")
     return np.ones(len(dataset["ess"]), dtype=bool) if reliable is None else reliable
@@ -260,7 +267,8 @@ def _legend(figure: Figure, dataset: Dataset, series: list[_Series]) -> None:
         )  # fmt: skip
 
     single = len(series) == 1
-    entries = [mark(s.label or "flow, reweighted", s.colour) for s in series]
+    what = "flow, all draws at each point" if _combined(dataset) else "flow, reweighted"
+    entries = [mark(s.label or what, s.colour) for s in series]
     if any(name.endswith("_exact") for name in dataset.variables):
         entries.insert(0, mark("exact", "black" if single else GREY, line=True))
     if not _reliable(dataset).all():

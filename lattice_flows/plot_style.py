@@ -32,7 +32,7 @@ UNRELIABLE = "#C00000"
 GREY = "#7f7f7f"
 
 SYMBOLS = {
-    "m": "m", "lam": r"\lambda", "alpha": r"\alpha",
+    "m": "m", "lam": r"\lambda", "alpha": r"\alpha", "kappa": r"\kappa",
     "mass": "M", "mu": r"\mu", "tilt": "h", "period": "T", "beta": r"\beta", "depth": "a",
 }  # fmt: skip
 LABELS = {
@@ -50,7 +50,12 @@ LABELS = {
     "positive_well": r"$P(x_0>0)$",
     "log_z": r"$\log Z$",
 }
-THEORIES = {"phi4": r"$\phi^4$ theory", "double-well": "double well", "free-field": "free field"}
+THEORIES = {
+    "phi4": r"$\phi^4$ theory",
+    "phi4-hopping": r"$\phi^4$ theory",
+    "double-well": "double well",
+    "free-field": "free field",
+}
 
 
 def label(name: str) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from lattice_flows.ensemble import describe
 from lattice_flows.files import Variable, estimate_variables, write_dataset
-from observables import quantities
+from observables import derivative_names, quantities
 from theories import LatticeFlowsError, LatticeTheory, Theory
 
 _POINTS = ("coupling_point",)
@@ -23,6 +23,8 @@ _NAMES = {
     "ess": "effective sample size (Kish) / draws",
     "max_weight_share": "share of the largest weight in their sum",
     "reliable": "error bars can be believed",
+    "tau_int": "largest integrated autocorrelation time of the observables, in draws",
+    "r_hat": "largest split R-hat of the observables",
     "log_z_error": "log_z, estimate less exact",
     "energy_distance": "squared energy distance between the draws and exact samples",
     "sliced_wasserstein": "sliced Wasserstein distance between the draws and exact samples",
@@ -85,16 +87,22 @@ def save_results(
     """Write results of one theory, at one or more coupling points, to a netCDF file of `kind`.
 
     Dimension `coupling_point` (but for "observables", which are of a single point); a variable for
-    each coupling, each observable (with NAME_stderr, but for exact ones, and NAME_exact where the
-    results have "exact") and each number that the results hold, and the `extra` ones. What is None
-    somewhere is NaN there.
+    each coupling, each observable and derivative (with NAME_stderr, but for exact ones, and
+    NAME_exact where the results have "exact") and each number that the results hold, and the
+    `extra` ones. What is None somewhere is NaN there.
     """
-    names: dict[str, str] = {**quantities(theory).long_names, **_NAMES}
+    names: dict[str, str] = {
+        **quantities(theory).long_names,
+        **derivative_names(theory, theory.Couplings._fields),
+        **_NAMES,
+    }
     variables = {
         name: _variable(name, [r["couplings"][name] for r in results], f"coupling {name}")
         for name in results[0]["couplings"]
     }
-    estimates = [{**r["observables"], "log_z": r["log_z"]} for r in results]
+    estimates = [
+        {**r["observables"], "log_z": r["log_z"], **r.get("derivatives", {})} for r in results
+    ]
     exact = [r.get("exact") or {} for r in results]
     for name in estimates[0]:
         pairs = [row[name] or {"value": None, "stderr": None} for row in estimates]

@@ -44,25 +44,29 @@ class Run:
 
     @classmethod
     def create(
-        cls, path: str | os.PathLike[str], config: Config, *, overwrite: bool = False
+        cls,
+        path: str | os.PathLike[str],
+        config: Config,
+        *,
+        overwrite: bool = False,
+        state: Any = None,
     ) -> "Run":
         """Make the directory `path` a new run; one that a kill left half made is completed.
+
+        A training `state` to go on from, such as another run's, is its first checkpoint.
 
         Raises LatticeFlowsError where a run stands already (unless `overwrite`), where the
         directory holds other things, and where it cannot be written.
         """
         directory = Path(path)
-        _refuse_foreign(directory)
-        if (directory / CONFIG).exists() and not overwrite:
-            raise LatticeFlowsError(
-                f"{directory} holds a run already: carry it on with --resume, "
-                "or replace it with --overwrite"
-            )
+        refuse_existing(directory, overwrite)
         with _writing(directory):
             directory.mkdir(parents=True, exist_ok=True)
             for name in _OWN_FILES:
                 (directory / name).unlink(missing_ok=True)
         _write_text(directory / PROVENANCE, json.dumps(origin(), indent=2) + "\n")
+        if state is not None:
+            checkpoint.save(directory / CHECKPOINT, state)
         _write_text(directory / CONFIG, config.to_json())
         return cls(directory, config)
 
@@ -160,6 +164,17 @@ class Run:
         """
         then, now = self.provenance()["versions"], _versions()
         return [f"{k} {then[k]} → {now.get(k)}" for k in then if then[k] != now.get(k)]
+
+
+def refuse_existing(path: str | os.PathLike[str], overwrite: bool = False) -> None:
+    """Refuse a directory where a run stands already (unless `overwrite`), or other things."""
+    directory = Path(path)
+    _refuse_foreign(directory)
+    if (directory / CONFIG).exists() and not overwrite:
+        raise LatticeFlowsError(
+            f"{directory} holds a run already: carry it on with --resume, "
+            "or replace it with --overwrite"
+        )
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ Couplings, base and action are evaluated in float64 where jax allows it; the fie
 precision it was trained in, unless `double`. Draws are made in batches of one compiled size.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ from lattice_flows.integration import integrated_log_z
 from lattice_flows.model import Model, build
 from lattice_flows.params import Params
 from lattice_flows.run import Run
+from lattice_flows.transport import CouplingLine
 from observables import Estimate
 from theories import Theory
 
@@ -44,8 +46,8 @@ class Sampler:
         trained = jnp.float64 if run.config.x64 else jnp.float32
         template = jax.tree.map(lambda x: np.empty(x.shape, trained), shapes)
         params = run.load({"params": template}, subset=True)["params"]
-        precision = jnp.float64 if double else trained
-        params = params._replace(field=jax.tree.map(lambda x: x.astype(precision), params.field))
+        if double:
+            params = jax.tree.map(lambda x: x.astype(jnp.float64), params)
         return cls(run.config, model, params, {"run": str(run.path), **run.provenance()})
 
     @property
@@ -62,12 +64,49 @@ class Sampler:
         Raises LatticeFlowsError if the flow diverges.
         """
         couplings = _arrays(couplings)
-        count = -(-n // _BATCH)
-        size = min(n, _BATCH)
-        batches = [
-            self.model.draw(self.params, k, couplings, size) for k in jax.random.split(key, count)
-        ]
+        batches = [self.model.draw(self.params, k, couplings, size) for k, size in _batches(key, n)]
         phi, log_weights = (np.concatenate(part)[:n] for part in zip(*batches, strict=True))
+        return self._ensemble(couplings, phi, log_weights)
+
+    def draw_grid(
+        self, grid: Sequence[Any], key: jax.Array, n: int, first: int = 0, alone: bool = False
+    ) -> Iterator[Ensemble]:
+        """An ensemble of n configurations at each couplings of `grid`, in that order.
+
+        A transport between couplings (transport.py) draws all that lie on one line from where it
+        sets out by a single solution of its equation: those ensembles are of the same draws, on
+        their way. Others are drawn point by point and independent; so are those of a transport if
+        `alone`. Random numbers are those of points from number `first` on.
+        """
+        path = self.model.path
+        if alone or not isinstance(path, CouplingLine):
+            for i, couplings in enumerate(grid, start=first):
+                yield self.draw(couplings, jax.random.fold_in(key, i), n)
+            return
+        drawn: dict[int, Ensemble] = {}
+        for i, line in enumerate(path.anchor.lines(grid), start=first):
+            drawn |= self._along(line, jax.random.fold_in(key, i), n, grid)
+        for i in range(len(grid)):
+            yield drawn.pop(i)
+
+    def _along(
+        self, line: Mapping[int, float], key: jax.Array, n: int, grid: Sequence[Any]
+    ) -> dict[int, Ensemble]:
+        """Ensembles at the points of one line, {place in the grid: time of the line}."""
+        times = tuple(line.values())
+        end = _arrays(grid[list(line)[-1]])
+        batches = [
+            self.model.draw_line(self.params, k, end, size, times) for k, size in _batches(key, n)
+        ]
+        phi, log_weights = (
+            np.concatenate(part, axis=1)[:, :n] for part in zip(*batches, strict=True)
+        )
+        return {
+            place: self._ensemble(grid[place], phi[i], log_weights[i])
+            for i, place in enumerate(line)
+        }
+
+    def _ensemble(self, couplings: Any, phi: Any, log_weights: Any) -> Ensemble:
         provenance = {**self.provenance, "ode_steps": self.flow.steps}
         return Ensemble(self.theory, couplings, phi, log_weights, provenance, orbit=self.flow.odd)
 
@@ -100,6 +139,11 @@ class Sampler:
 @partial(jax.jit, static_argnums=(0, 4))
 def _integrated(model: Model, params: Params, keys: jax.Array, couplings: Any, n: int) -> jax.Array:
     return jax.lax.map(lambda key: integrated_log_z(model, params, key, couplings, n), keys)
+
+
+def _batches(key: jax.Array, n: int) -> list[tuple[jax.Array, int]]:
+    """Keys and the one compiled size of batches that hold n draws together."""
+    return [(k, min(n, _BATCH)) for k in jax.random.split(key, -(-n // _BATCH))]
 
 
 def _arrays(couplings: Any) -> Any:

@@ -1,7 +1,9 @@
 """A scan: every observable at many couplings from one flow, beside exact answers.
 
 On a chain each point carries its exact value, and where one coupling (or several together) varies
-along a line, a dense exact curve is kept for the figure.
+along a line, a dense exact curve is kept for the figure. Derivatives with respect to the couplings
+that vary, the draws of all points combined at each (combine.py), and further points where they tell
+most (adaptive.py) are there for the asking.
 """
 
 import os
@@ -11,22 +13,28 @@ from typing import Any
 
 import jax
 import numpy as np
+from numpy.typing import NDArray
 
-from lattice_flows.ensemble import config_of
+from lattice_flows.adaptive import next_coupling
+from lattice_flows.combine import Reweighted, pool
+from lattice_flows.ensemble import Ensemble, config_of
 from lattice_flows.files import Variable
 from lattice_flows.results import save_results
 from lattice_flows.sampler import Sampler
-from observables import quantities
-from theories import Theory
+from observables import exact_derivatives, quantities
+from theories import LatticeFlowsError, Theory
 
 _CURVE_POINTS = 61
+# What an adaptive scan looks at: the first of these that the theory has.
+_FOLLOWED = ("susceptibility_abs", "second_moment")
 
 
 @dataclass(frozen=True)
 class Scan:
     """What was found at each coupling point, and the exact curve as {name: values} or None.
 
-    results: one report a point, as `measure` prints it, with "exact" ({name: value} or None).
+    results: one report a point, as `measure` prints it, with "exact" ({name: value} or None) and,
+        where they were asked for, "derivatives".
     """
 
     theory: Theory
@@ -49,41 +57,137 @@ def scan(
     key: jax.Array,
     n: int,
     report: Callable[[int, dict[str, float]], None] = lambda done, metrics: None,
+    *,
+    points: int | None = None,
+    combine: bool = False,
+    derivatives: bool = False,
 ) -> Scan:
-    """Draw and measure n configurations at each couplings of `grid`."""
-    results = []
-    for i, couplings in enumerate(grid):
-        measurement = sampler.draw(couplings, jax.random.fold_in(key, i), n).measure()
-        exact = sampler.theory.exact(couplings)
-        answers = exact.observables() if exact else None
-        names = [*measurement.observables, "log_z"]
-        results.append(
-            {
-                **config_of(sampler.theory, couplings),
-                **measurement.as_json(),
-                "exact": answers and {name: float(answers[name]) for name in names},
-            }
+    """Draw and measure n configurations at each couplings of `grid`.
+
+    Arguments:
+        points: go on with couplings on the line of `grid`, one after the other where they tell
+            most, until there are so many.
+        combine: measure the draws of all points at each of them.
+        derivatives: with respect to the couplings that vary over the grid; of a single point, to
+            all that the theory has.
+
+    Raises LatticeFlowsError if the flow diverges, and for `points` where the grid is not a line.
+    """
+    theory = sampler.theory
+    slopes = _varying(grid) if derivatives else ()
+    line = _Line(theory, grid) if points else None
+    kept: list[Ensemble] = []
+    results: list[dict[str, Any]] = []
+
+    def visit(grid: Sequence[Any]) -> None:
+        # draws that are combined must be independent
+        for ensemble in sampler.draw_grid(grid, key, n, len(results), alone=combine):
+            results.append(_measure(ensemble, () if combine else slopes))
+            if combine:
+                kept.append(ensemble)
+            report(len(results), {"ess": results[-1]["ess"]})
+
+    visit(grid)
+    if line and points:
+        while len(results) < points:
+            visit([line.next(results)])
+        order = np.argsort(line.positions(results), kind="stable")
+        results, kept = [results[i] for i in order], [kept[i] for i in order] if kept else []
+    if combine:
+        together = pool(kept)
+        results = [_measure(together.at(ensemble.couplings), slopes) for ensemble in kept]
+    for result in results:
+        result["exact"] = _exact(theory, result, slopes)
+    provenance = {**sampler.provenance, "combined": combine, "adaptive": points is not None}
+    return Scan(theory, results, _exact_curve(theory, grid), provenance)
+
+
+def _measure(ensemble: Ensemble | Reweighted, slopes: Sequence[str]) -> dict[str, Any]:
+    """The report of one point, exact answers apart."""
+    result = {
+        **config_of(ensemble.theory, ensemble.couplings),
+        **ensemble.measure().as_json(),
+    }
+    if slopes:
+        estimates = ensemble.derivatives(slopes)
+        result["derivatives"] = {name: value.as_json() for name, value in estimates.items()}
+    return result
+
+
+def _exact(
+    theory: Theory, result: Mapping[str, Any], slopes: Sequence[str]
+) -> dict[str, float] | None:
+    """The exact value of all that was measured at a point, None where none are known."""
+    couplings = theory.from_values(**result["couplings"])
+    exact = theory.exact(couplings)
+    if exact is None:
+        return None
+    answers = exact.observables()
+    names = [*result["observables"], "log_z"]
+    slopes_there = exact_derivatives(theory, couplings, slopes) or {}
+    return {name: float(answers[name]) for name in names} | slopes_there
+
+
+def _varying(grid: Sequence[Any]) -> tuple[str, ...]:
+    """The couplings that differ over the grid; all, where there is nothing to differ."""
+    values = np.array([[float(value) for value in couplings] for couplings in grid])
+    varies = np.ptp(values, axis=0) > 0
+    names = type(grid[0])._fields
+    return tuple(n for n, v in zip(names, varies, strict=True) if v or not varies.any())
+
+
+class _Line:
+    """The straight line from the first to the last couplings of a grid, positions from 0 to 1.
+
+    Raises LatticeFlowsError for couplings that do not lie on one line.
+    """
+
+    def __init__(self, theory: Theory, grid: Sequence[Any]) -> None:
+        self.theory = theory
+        points = np.array([[float(value) for value in couplings] for couplings in grid])
+        self.start, self.span = points[0], points[-1] - points[0]
+        on_line = self.span.any() and np.allclose(
+            self.start + np.outer(self._along(points), self.span), points, rtol=1e-9, atol=1e-12
         )
-        report(i + 1, {"ess": measurement.ess})
-    return Scan(sampler.theory, results, _exact_curve(sampler.theory, grid), sampler.provenance)
+        if not on_line:
+            raise LatticeFlowsError(
+                "these couplings do not lie on one line: give a range for one coupling only"
+            )
+
+    def _along(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        return (points - self.start) @ self.span / (self.span @ self.span)
+
+    def at(self, position: float) -> Any:
+        """The couplings there."""
+        return self.theory.Couplings(*map(float, self.start + position * self.span))
+
+    def positions(self, results: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+        """Where the points lie, in coupling order."""
+        return self._along(np.array([[*r["couplings"].values()] for r in results]))
+
+    def next(self, results: Sequence[Mapping[str, Any]]) -> Any:
+        """The couplings to measure after these."""
+        followed = next(n for n in _FOLLOWED if n in results[0]["observables"])
+        pairs = [r["observables"][followed] for r in results]
+        value, stderr = ([np.nan if p[k] is None else p[k] for p in pairs] for k in pairs[0])
+        ess = [r["ess"] for r in results]
+        return self.at(next_coupling(self.positions(results), value, stderr, ess))
 
 
 def _exact_curve(theory: Theory, grid: Sequence[Any]) -> dict[str, np.ndarray] | None:
     """Exact observables on a dense line from the first to the last point of a grid on a line."""
-    points = np.array([[float(value) for value in couplings] for couplings in grid])
-    steps = np.linspace(0, 1, _CURVE_POINTS)
-    span = points[-1] - points[0]
-    if not span.any() or theory.exact(grid[0]) is None:
+    if theory.exact(grid[0]) is None:
         return None
-    along = (points - points[0]) @ span / (span @ span)
-    if not np.allclose(points[0] + np.outer(along, span), points, rtol=1e-9, atol=1e-12):
+    try:
+        line = _Line(theory, grid)
+    except LatticeFlowsError:
         return None
-    line = points[0] + np.outer(steps, span)
+    couplings = [line.at(position) for position in np.linspace(0, 1, _CURVE_POINTS)]
     answers = []
-    for values in line:
-        exact = theory.exact(theory.Couplings(*map(float, values)))
+    for point in couplings:
+        exact = theory.exact(point)
         assert exact is not None  # a chain
         answers.append(exact.observables())
+    curve = {name: np.array([getattr(c, name) for c in couplings]) for name in _varying(grid)}
     names = quantities(theory).long_names
-    curve = {name: line[:, i] for i, name in enumerate(theory.Couplings._fields) if span[i] != 0}
     return curve | {name: np.array([a[name] for a in answers]) for name in names}

@@ -58,14 +58,21 @@ class Trainer:
         self.init = jax.jit(self._init)
         self.advance = jax.jit(self._advance, static_argnames="steps")
 
-    def _init(self, key: jax.Array) -> State:
-        """The state before the first step: the base fitted, the objective's walkers annealed."""
+    def _init(self, key: jax.Array, known: Params | None = None) -> State:
+        """The state before the first step: the base fitted, the objective's walkers annealed.
+
+        What is not None of the `known` parameters is taken as it is.
+        """
         key, *keys = jax.random.split(key, 4)
         field_key, base_key, objective_key = keys
-        params = jax.tree.map(lambda x: x.astype(self.dtype), self.model.init(field_key))
-        params = params._replace(
-            base=fit_base(self.model.flow.base, self.model.couplings, base_key)
-        )
+        params = self.model.init(field_key)
+        if known is None or known.base is None:
+            base = fit_base(self.model.flow.base, self.model.couplings, base_key)
+            params = params._replace(base=base)
+        if known is not None:
+            given = {name: value for name, value in known._asdict().items() if value is not None}
+            params = params._replace(**given)
+        params = jax.tree.map(lambda x: jnp.asarray(x, self.dtype), params)
         return State(
             key,
             params,

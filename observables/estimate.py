@@ -10,6 +10,10 @@ class Estimate(NamedTuple):
     value: float
     stderr: float
 
+    def as_json(self) -> dict[str, float | None]:
+        """The pair as reports have it; what is not finite is null."""
+        return {name: x if isfinite(x) else None for name, x in self._asdict().items()}
+
     def __str__(self) -> str:
         """`value ± stderr`, both cut at the second significant digit of the error."""
         value, stderr = float(self.value), float(self.stderr)

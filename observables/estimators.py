@@ -27,7 +27,7 @@ BLOCKS = 200
 # Below this share of the weight left outside one block, the ratio without it is rounding noise.
 _LEAST_WEIGHT = 1e-9
 # A value fixed by symmetry has no error; what scatters below this is rounding.
-_ROUNDING = 1e-13
+ROUNDING = 1e-13
 
 
 def as_samples(samples: ArrayLike) -> NDArray[np.float64]:
@@ -86,7 +86,7 @@ def jackknife(
     without = np.asarray(function((sums.sum(axis=0) - sums) / rest[:, None]), dtype=np.float64)
     centre = without.mean(axis=0)
     spread = without - centre
-    spread[np.abs(spread) < _ROUNDING * np.abs(centre)] = 0
+    spread[np.abs(spread) < ROUNDING * np.abs(centre)] = 0
     covariance = (blocks - 1) / blocks * spread.T @ spread
     return blocks * plain - (blocks - 1) * centre, covariance
 

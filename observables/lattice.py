@@ -68,4 +68,4 @@ def lattice_quantities(theory: LatticeTheory) -> Quantities:
             axis=-1,
         )
 
-    return Quantities(LONG_NAMES, samples, values)
+    return Quantities(LONG_NAMES, samples, values, action_density=6)

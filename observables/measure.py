@@ -1,7 +1,6 @@
 """All observables of an ensemble with errors, and whether they can be believed."""
 
 from dataclasses import dataclass
-from math import isfinite
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,10 +8,12 @@ from numpy.typing import ArrayLike
 from theories import LatticeFlowsError, LatticeTheory, Theory
 
 from . import weights
+from .chains import Mixing, as_chains, measure_chains
 from .estimate import Estimate
 from .estimators import as_samples, jackknife
 from .lattice import lattice_quantities
 from .quantities import Quantities, target_quantities
+from .strata import Strata
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Measurement:
     """Observables by name with errors, and what the weights say about them.
 
     `log_z` is None for draws without weights (a chain, exact samples): they do not tell Z. `ess` is
-    a fraction in (0, 1]. Numbers with `reliable` False must not be used.
+    a fraction in (0, 1]. `mixing` is None but for chains. Numbers with `reliable` False must not be
+    used.
     """
 
     observables: dict[str, Estimate]
@@ -29,16 +31,18 @@ class Measurement:
     max_weight_share: float
     reliable: bool
     n: int
+    mixing: Mixing | None = None
 
     def as_json(self) -> dict:
         """The part of a JSON report that is about measurements; an infinite error is null."""
         return {
-            "observables": {name: _pair(value) for name, value in self.observables.items()},
-            "log_z": None if self.log_z is None else _pair(self.log_z),
+            "observables": {name: value.as_json() for name, value in self.observables.items()},
+            "log_z": None if self.log_z is None else self.log_z.as_json(),
             "ess": self.ess,
             "max_weight_share": self.max_weight_share,
             "reliable": self.reliable,
             "n": self.n,
+            **(self.mixing.as_json() if self.mixing else {}),
         }
 
 
@@ -48,7 +52,9 @@ def measure(
     configurations: ArrayLike,
     log_weights: ArrayLike | None = None,
     *,
+    chains: int | None = None,
     orbit: bool = True,
+    strata: Strata | None = None,
 ) -> Measurement:
     """Measure every observable on draws from (or weighted to) p ∝ e^{-S}.
 
@@ -56,9 +62,12 @@ def measure(
         configurations: (n, *theory.shape), in the order drawn.
         log_weights: (n,) log(e^{-S}/q) with q normalised; None for draws from p itself. Errors take
             the draws, or blocks of n/200 of them, as independent.
+        chains: how many Markov chains the draws come from, without weights: one chain after the
+            other, of equal lengths. Errors then allow for autocorrelations (chains.py).
         orbit: average every observable of a lattice theory over the Z₂ orbit first (orbit.py), so
             that for a symmetric theory ⟨M⟩ = 0 and P(M>0) = ½ come out exactly, without error. To
             be left out where it would hide that the draws have lost a well.
+        strata: where the draws are from, if from several sources.
 
     Raises LatticeFlowsError for shapes that do not fit, fewer than two configurations, and numbers
     that are not finite.
@@ -74,14 +83,24 @@ def measure(
         log_z, ess, share = None, 1.0, 1.0 / n
     else:
         log_weights = weights.as_log_weights(log_weights, n)
-        log_z = weights.log_mean_weight(log_weights)
+        log_z = (strata.log_mean if strata else weights.log_mean_weight)(log_weights)
         ess, share = weights.kish_ess(log_weights), weights.max_weight_share(log_weights)
 
     with np.errstate(over="ignore", invalid="ignore"):  # refused below, with the number of them
         samples = measured.samples(couplings, phi, orbit)
-    values, covariance = jackknife(measured.values, samples, log_weights)
-    errors = np.sqrt(np.diag(covariance))
     names = [name for name in measured.long_names if name != "log_z"]
+    # several sources are judged by the effective draws that they make up for one of them
+    sources = len(strata.sizes) if strata else 1
+    reliable = weights.is_reliable(min(1.0, ess * sources), share, n // sources)
+    mixing = None
+    if chains is None:
+        estimate = strata.jackknife if strata else jackknife
+        values, covariance = estimate(measured.values, samples, log_weights)
+        errors = np.sqrt(np.diag(covariance))
+    else:
+        chains = as_chains(chains, n, log_weights)
+        values, errors, mixing = measure_chains(measured.values, samples, chains, names)
+        reliable = reliable and mixing.is_reliable(n)
     return Measurement(
         observables={
             name: Estimate(float(value), float(error))
@@ -90,8 +109,9 @@ def measure(
         log_z=log_z,
         ess=ess,
         max_weight_share=share,
-        reliable=weights.is_reliable(ess, share, n) and bool(np.isfinite(errors).all()),
+        reliable=reliable and bool(np.isfinite(errors).all()),
         n=n,
+        mixing=mixing,
     )
 
 
@@ -100,9 +120,3 @@ def quantities(theory: Theory) -> Quantities:
     if isinstance(theory, LatticeTheory):
         return lattice_quantities(theory)
     return target_quantities(theory)
-
-
-def _pair(estimate: Estimate) -> dict[str, float | None]:
-    return {
-        name: number if isfinite(number) else None for name, number in estimate._asdict().items()
-    }

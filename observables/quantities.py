@@ -22,12 +22,16 @@ class Quantities:
         from the weights alone, is the last.
     samples: (couplings, configurations (n, *shape), orbit) -> (n, k), what is averaged. `orbit` is
         whether it is averaged over φ → -φ first, where that is known to leave E_p alone.
-    values: averages (..., k) -> observables (..., p), without log_z.
+    values: averages (..., k) -> observables (..., p), without log_z; analytic, and good for complex
+        numbers.
+    action_density: the column of `samples` that is S/V, the only one that depends on the couplings
+        themselves; None where there is none.
     """
 
     long_names: Mapping[str, str]
     samples: Callable[[Any, Array, bool], Array]
     values: Callable[[Array], Array]
+    action_density: int | None = None
 
 
 def target_quantities(theory: Theory) -> Quantities:

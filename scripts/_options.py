@@ -20,6 +20,7 @@ COUPLINGS = {
     "tilt": "Double well, many-well: linear term h",
     "period": "Double well: Euclidean time T",
     "beta": "Mixtures: inverse temperature β",
+    "kappa": "φ⁴ in the hopping form: hopping parameter κ",
     "depth": "Many-well: coefficient a of -x²",
 }
 """Coupling flags of all theories, in the order of --help."""

@@ -51,12 +51,12 @@ def headline(result: Mapping[str, Any]) -> str:
 def readable(result: Mapping[str, Any]) -> str:
     """A result of `exact`, `evaluate` or `measure` as text, with exact answers where it has any."""
     exact = result.get("exact") or {}
-    measured = {**result["observables"], "log_z": result["log_z"]}
+    measured = {**result["observables"], "log_z": result["log_z"], **result.get("derivatives", {})}
     rows = [
         (name, quantity(pair), f"exact {exact[name]:.8g}" if name in exact else "")
         for name, pair in measured.items()
     ]
-    shown = {"theory", "shape", "couplings", "observables", "log_z", "exact"}
+    shown = {"theory", "shape", "couplings", "observables", "log_z", "derivatives", "exact"}
     shown |= {f"{name}_stderr" for name in result}
     rows += [
         (name, _text(_with_error(result, name)), "")
@@ -149,11 +149,24 @@ def check_reliable(*results: Mapping[str, Any]) -> None:
     """Leave with exit code 3 where a result must not be relied on."""
     if bad := [result for result in results if not result["reliable"]]:
         worst = min(bad, key=lambda result: result["ess"])
-        raise Failure(
-            f"unreliable: effective sample size {worst['ess']:.2g} of the draws, largest weight "
-            f"{worst['max_weight_share']:.2g} ({headline(worst)}); draw more, or train longer",
-            UNRELIABLE,
+        raise Failure(f"unreliable: {_why(worst)}", UNRELIABLE)
+
+
+def _why(result: Mapping[str, Any]) -> str:
+    """What is wrong with an unreliable result, and what may mend it."""
+    if "r_hat" in result:
+        tau, r_hat = (
+            "unknown" if result[name] is None else f"{result[name]:.3g}"
+            for name in ("tau_int", "r_hat")
         )
+        return (
+            f"{result['n']} draws with an autocorrelation time of {tau}, R-hat {r_hat} "
+            f"({headline(result)}); draw more, or further apart (hmc --every)"
+        )
+    return (
+        f"effective sample size {result['ess']:.2g} of the draws, largest weight "
+        f"{result['max_weight_share']:.2g} ({headline(result)}); draw more, or train longer"
+    )
 
 
 def write_json(path: Path, result: Mapping[str, Any]) -> None:

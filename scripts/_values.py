@@ -7,6 +7,17 @@ from typing import NamedTuple
 
 import click
 
+# for --help, which must not wait for jax
+THEORIES = (
+    "phi4",
+    "phi4-hopping",
+    "double-well",
+    "free-field",
+    "many-well",
+    "gmm-2",
+    "gmm-4",
+    "gmm-40",
+)
 # a flag that sets several couplings of a theory at once
 TOGETHER = {"double-well": {"m": ("mass", "mu")}}
 

@@ -8,12 +8,14 @@ import click
 from lattice_flows.scripts._command import Group
 from lattice_flows.scripts.evaluate import evaluate
 from lattice_flows.scripts.exact import exact
+from lattice_flows.scripts.hmc import hmc
 from lattice_flows.scripts.measure import measure
 from lattice_flows.scripts.plot import plot
 from lattice_flows.scripts.reproduce import reproduce
 from lattice_flows.scripts.sample import sample
 from lattice_flows.scripts.scan import scan
 from lattice_flows.scripts.train import train
+from lattice_flows.scripts.transfer import transfer
 
 
 class InOrder(Group):
@@ -33,7 +35,7 @@ def main() -> None:
     """
 
 
-for command in (exact, train, evaluate, sample, measure, scan, plot, reproduce):
+for command in (exact, train, transfer, evaluate, sample, hmc, measure, scan, plot, reproduce):
     main.add_command(command)
 
 

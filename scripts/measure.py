@@ -19,8 +19,9 @@ def measure(
     """Observables of an ensemble, with errors.
 
     Reweighted where ENSEMBLE.nc has weights. Errors are in double precision, by the jackknife,
-    which draws no random numbers: --x64 and --seed change nothing. Exit code 3 says that the
-    estimates must not be relied on.
+    or for Markov chains by the Gamma-method, which allows for autocorrelations; neither draws
+    random numbers: --x64 and --seed change nothing. Exit code 3 says that the estimates must not
+    be relied on.
 
     \b
     Example:

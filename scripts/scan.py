@@ -15,6 +15,17 @@ POINTS = 16
 @click.argument("path", metavar="RUN", type=click.Path(path_type=Path))
 @_options.couplings
 @_options.draws
+@click.option(
+    "--derivatives", is_flag=True, help="Derivatives with respect to the couplings scanned, too."
+)
+@click.option("--combine", is_flag=True, help="Measure the draws of all points at each of them.")
+@click.option(
+    "--adaptive",
+    "total",
+    type=click.IntRange(3),
+    metavar="N",
+    help="Add points where they tell most, N in all.",
+)
 @_options.extrapolate
 @_options.output("Write the scan: JSON if FILE ends in .json, else netCDF.")
 @click.option(
@@ -26,6 +37,9 @@ def scan(
     path: Path,
     given: _values.Given,
     n: int,
+    derivatives: bool,
+    combine: bool,
+    total: int | None,
     extrapolate: bool,
     output: Path | None,
     overwrite: bool,
@@ -41,9 +55,15 @@ def scan(
     without any range the one the run was trained on is scanned. Exit code 3 says that a point must
     not be relied on.
 
+    --adaptive begins with the range as given and adds the middle of one interval after the other,
+    where χ_|M| bends most for its errors or weights are uneven. With --combine the draws of all
+    points are weighted to each of them: ESS and n are those of all draws together then.
+    --derivatives adds d_NAME_d_COUPLING for every observable.
+
     \b
     Example:
       lattice-flows scan runs/cycle --m 0.25:1:16 -o scan.nc --plot scan.png
+      lattice-flows scan runs/cycle --m 0.25:1:6 --adaptive 16 --combine -o scan.nc
     """
     if figure is not None:
         if output is None or output.suffix == ".json":
@@ -56,7 +76,10 @@ def scan(
     config = run.config
     if not given and len(config.ranges) == 1:
         ((name, (low, high)),) = config.ranges.items()
-        given = {name: _values.ValuesType().convert(f"{low!r}:{high!r}:{POINTS}", None, None)}
+        count = POINTS if total is None else -(-total // 2)
+        given = {name: _values.ValuesType().convert(f"{low!r}:{high!r}:{count}", None, None)}
+    if total is not None:
+        _check_adaptive(given, total)
     points = [config.check_couplings(p, extrapolate) for p in _values.grid(config.theory, given)]
 
     import jax
@@ -66,14 +89,37 @@ def scan(
 
     sampler = Sampler.load(run, double)
     couplings = [sampler.theory.from_values(**point) for point in points]
-    with progress(f"scan {path}", len(points)) as report:
-        result = scan_sampler(sampler, couplings, jax.random.key(seed or 0), n, report)
+    with progress(f"scan {path}", total or len(points)) as report:
+        result = scan_sampler(
+            sampler,
+            couplings,
+            jax.random.key(seed or 0),
+            n,
+            report,
+            points=total,
+            combine=combine,
+            derivatives=derivatives,
+        )
     _output.deliver(result.results, as_json, output, result.save)
     if output is not None and figure is not None:
         from lattice_flows.plots import plot_file, save_figure
 
         save_figure(plot_file(output), figure)
     _output.check_reliable(*result.results)
+
+
+def _check_adaptive(given: _values.Given, total: int) -> None:
+    """Refuse what an adaptive scan cannot begin with."""
+    counts = [count for typed in given.values() if (count := len(set(typed.values))) > 1]
+    if len(counts) != 1:
+        raise click.UsageError(
+            "--adaptive refines one range: give LO:HI:COUNT for one coupling, "
+            "single values for the others"
+        )
+    if counts[0] > total:
+        raise click.UsageError(
+            f"--adaptive {total} is less than the {counts[0]} points of the range to begin with"
+        )
 
 
 if __name__ == "__main__":

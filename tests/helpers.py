@@ -11,6 +11,7 @@ import numpy as np
 
 from lattice_flows.base.base import Base
 from lattice_flows.config import Config
+from lattice_flows.ensemble import Ensemble
 from lattice_flows.fields import Field
 from lattice_flows.flow import Flow
 from lattice_flows.model import build
@@ -19,6 +20,8 @@ from lattice_flows.reproduce.experiment import Settings
 from lattice_flows.sampler import Sampler
 from lattice_flows.setting import Setting
 from lattice_flows.walkers import Couplings
+from theories import FreeField
+from theories.lattice import laplacian_eigenvalues
 
 
 def double(tree: Any) -> Any:
@@ -65,3 +68,55 @@ def untrained(settings: Settings, name: str, config: Config) -> Sampler:
     """In place of `reproduce.runs.trained`: the flow of `config` as it begins."""
     model = build(config)
     return Sampler(config, model, model.init(jax.random.key(config.seed)), {})
+
+
+def free_answers(theory: FreeField, mass_squared: float) -> dict[str, float]:
+    """Every observable of the free field in closed form."""
+    couplings = theory.from_values(mass_squared=mass_squared)
+    s, phi2 = 1 / (2 * mass_squared * theory.sites), theory.propagator(couplings).flat[0]
+    return {
+        "magnetization": 0.0,
+        "abs_magnetization": np.sqrt(2 * s / np.pi),  # M ~ N(0, s)
+        "susceptibility": theory.sites * s,
+        "susceptibility_abs": theory.sites * s * (1 - 2 / np.pi),
+        "binder_cumulant": 0.0,
+        "phi2": phi2,
+        "phi4": 3 * phi2**2,
+        "action_density": 0.5,
+        "positive_mode_weight": 0.5,
+        "log_z": theory.log_z(couplings),
+    }
+
+
+def free_slopes(theory: FreeField, mass_squared: float) -> dict[str, float]:
+    """Their derivatives with respect to M², in closed form."""
+    k2 = laplacian_eigenvalues(theory.shape) + mass_squared
+    phi2, slope = np.mean(1 / (2 * k2)), np.mean(-1 / (2 * k2**2))
+    answers = free_answers(theory, mass_squared)
+    return {
+        "magnetization": 0.0,
+        "abs_magnetization": -answers["abs_magnetization"] / (2 * mass_squared),
+        "susceptibility": -answers["susceptibility"] / mass_squared,
+        "susceptibility_abs": -answers["susceptibility_abs"] / mass_squared,
+        "binder_cumulant": 0.0,
+        "phi2": slope,
+        "phi4": 6 * phi2 * slope,
+        "action_density": 0.0,
+        "positive_mode_weight": 0.0,
+        "log_z": -np.sum(1 / (2 * k2)),
+    }
+
+
+def free_draws(
+    theory: FreeField, mass_squared: float, proposed: float, rng: np.random.Generator, n: int
+) -> Ensemble:
+    """Exact draws at M² = `proposed`, weighted to M² = `mass_squared`."""
+    k2 = laplacian_eigenvalues(theory.shape) + proposed
+    # a field whose transform is filtered white noise is real, and its modes are independent
+    axes = tuple(range(1, 1 + len(theory.shape)))
+    white = np.fft.fftn(rng.normal(size=(n, *theory.shape)), axes=axes)
+    phi = np.fft.ifftn(white / np.sqrt(2 * k2), axes=axes).real
+    couplings = theory.from_values(mass_squared=mass_squared)
+    excess = (proposed - mass_squared) * np.sum(phi**2, axis=axes)
+    log_weights = excess + theory.log_z(theory.from_values(mass_squared=proposed))
+    return Ensemble(theory, couplings, phi, log_weights)

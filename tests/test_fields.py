@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from helpers import double, random_params
 
-from lattice_flows.fields import FIELDS
+from lattice_flows.fields import FIELDS, transport
 from theories import DoubleWell, Phi4
 from theories.lattice import point_group, transform
 
@@ -25,7 +25,11 @@ THEORIES = {
     IN_M_AND_LAM: (Phi4((5,)), {"m": (0.25, 1.0), "lam": (0.05, 0.2)}),
     DOUBLE_WELL: (DoubleWell((4,)), {"mass": (1.5, 6.0), "period": (2.0, 4.0)}),
 }
-CASES = list(itertools.product(FIELDS, THEORIES))
+WITH_RANGES = [case for case, (_, ranges) in THEORIES.items() if ranges]
+CASES = [
+    *itertools.product(FIELDS, THEORIES),
+    *itertools.product(["transport"], WITH_RANGES),
+]
 BOTH_CONDITIONED = [case for case in CASES if case[1] in (IN_M_AND_LAM, DOUBLE_WELL)]
 
 
@@ -33,7 +37,8 @@ BOTH_CONDITIONED = [case for case in CASES if case[1] in (IN_M_AND_LAM, DOUBLE_W
 def made(name: str, case: str):
     """Theory, couplings, parameters of order one, field, and its compiled (V, ∇·V, Jacobian)."""
     theory, ranges = THEORIES[case]
-    field = FIELDS[name](theory, ranges, width=5)
+    make = FIELDS.get(name, along_a_bend)
+    field = make(theory, ranges, width=5)
 
     @jax.jit
     def evaluate(params, t, phi, couplings):
@@ -46,6 +51,15 @@ def made(name: str, case: str):
 
     params, couplings = random_params(field, 1.0), double(theory.from_values())
     return theory, couplings, params, field, evaluate
+
+
+def along_a_bend(theory, ranges, width):
+    """The field of a transport on a way through coupling space that is not straight."""
+
+    def route(t, couplings):
+        return jax.tree.map(lambda x: x * (1 + 0.2 * t * (1 + t)), couplings)
+
+    return transport(theory, ranges, width).along(route)
 
 
 def draws(theory, seed, n=3):

@@ -195,13 +195,13 @@ def test_the_density_integrates_to_one_over_exact_samples(
 
 def test_trajectories_pass_through_the_flow(flow, transport, params, drawn, started, couplings):
     """At the end they are the draws of the same key; in between, what a shorter solve gives."""
-    times = jnp.asarray([0.0, 0.3, 1.0])
-    trajectory = jax.jit(flow.trajectory, static_argnums=3)
-    path, log_q = trajectory(params, jax.random.key(1), couplings, N, times)
+    times = np.array([0.0, 0.3, 1.0])
+    trajectory = jax.jit(lambda p, k, c: flow.trajectory(p, k, c, N, times))
+    path, log_q = trajectory(params, jax.random.key(1), couplings)
     assert path.shape == (3, N, 4) and log_q.shape == (3, N)
     middle, change = transport(params, started[0], couplings, start=0.0, end=0.3)
     for i, (phi, expected, tolerance) in enumerate(
-        [(*started, 1e-12), (middle, started[1] + change, 1e-5), (*drawn, 1e-12)]
+        [(*started, 1e-12), (middle, started[1] + change, 1e-5), (*drawn, 1e-6)]
     ):
         np.testing.assert_allclose(path[i], phi, rtol=0, atol=tolerance)
         np.testing.assert_allclose(log_q[i], expected, rtol=0, atol=tolerance)

@@ -20,6 +20,8 @@ from theories import (
     LatticeFlowsError,
     Phi4,
     Phi4Couplings,
+    Phi4Hopping,
+    Phi4HoppingCouplings,
     TransferMatrix,
 )
 from theories.lattice import (
@@ -32,6 +34,7 @@ from theories.lattice import (
 )
 
 PHI4 = Phi4Couplings(m=0.7, lam=0.3, alpha=0.2)
+HOPPING = Phi4HoppingCouplings(kappa=0.3, lam=0.4)
 WELL = DoubleWellCouplings(mass=1.2, mu=2.0, lam=0.7, tilt=0.3, period=3.0)
 
 
@@ -87,11 +90,24 @@ def test_double_well_action_is_the_discretised_path(rng):
     np.testing.assert_allclose(derivatives.period, stretched / 7)
 
 
+@pytest.mark.parametrize("shape", [(5,), (3, 4), (2, 3, 3)])
+def test_the_hopping_form_is_as_the_papers_write_it_and_phi4_in_other_units(shape, rng):
+    theory, phi = Phi4Hopping(shape), rng.normal(size=shape)
+    kappa, lam = HOPPING
+    neighbours = sum(np.roll(phi, -1, axis) for axis in range(len(shape)))
+    written = np.sum(-2 * kappa * phi * neighbours + (1 - 2 * lam) * phi**2 + lam * phi**4)
+    np.testing.assert_allclose(theory.action(jnp.asarray(phi), HOPPING), written, rtol=1e-12)
+    same = Phi4(shape).couplings_from_hopping(kappa, lam)
+    there = Phi4(shape).action(jnp.asarray(same.field_scale * phi), same.couplings)
+    np.testing.assert_allclose(there, written, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("theory", "couplings"),
     [
         (Phi4((3,)), PHI4),
         (DoubleWell((5,)), WELL),
+        (Phi4Hopping((3, 4)), HOPPING),
         (FreeField((3, 3)), FreeFieldCouplings(0.4)),
     ],
 )
@@ -114,7 +130,7 @@ def test_action_keeps_the_precision_of_the_field(name, dtype):
         assert action.shape == ()
 
 
-@pytest.mark.parametrize("name", ["phi4", "double-well", "free-field"])
+@pytest.mark.parametrize("name", ["phi4", "phi4-hopping", "double-well", "free-field"])
 def test_potential_takes_numpy_and_jax_alike(name, rng):
     theory, x = theories.make(name, (4,)), rng.normal(size=6)
     with_numpy = theory.potential(x, theory.from_values())
@@ -128,6 +144,7 @@ def test_potential_takes_numpy_and_jax_alike(name, rng):
 CASES = [
     *((Phi4(shape), PHI4) for shape in [(2,), (6,), (3, 4), (4, 4), (2, 3, 3), (3, 3, 3)]),
     (DoubleWell((6,)), WELL),
+    (Phi4Hopping((3, 3)), HOPPING),
     *((FreeField(shape), FreeFieldCouplings(0.4)) for shape in [(5,), (3, 3), (2, 2, 3)]),
 ]
 

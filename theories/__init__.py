@@ -19,6 +19,8 @@ from .mixtures import MixtureCouplings as MixtureCouplings
 from .mixtures import TwoGaussians as TwoGaussians
 from .phi4 import Phi4 as Phi4
 from .phi4 import Phi4Couplings as Phi4Couplings
+from .phi4_hopping import Phi4Hopping as Phi4Hopping
+from .phi4_hopping import Phi4HoppingCouplings as Phi4HoppingCouplings
 from .teleportation import Teleportation as Teleportation
 from .theory import ExactAnswers as ExactAnswers
 from .theory import Theory as Theory
@@ -30,6 +32,7 @@ THEORIES: dict[str, type[Theory]] = {
         Phi4,
         DoubleWell,
         FreeField,
+        Phi4Hopping,
         FourGaussians,
         TwoGaussians,
         FortyGaussians,

@@ -36,8 +36,8 @@ class Base(ABC):
         return ()
 
     def guesses(self, couplings: Any) -> list[Any]:
-        """Where a fit may begin; `couplings` are typical ones."""
-        return [self.init()]
+        """Where a fit may begin; `couplings` are typical ones. None where nothing is fitted."""
+        return []
 
     @abstractmethod
     def energy(self, params: Any, phi: jax.Array, couplings: Any) -> jax.Array:
@@ -54,6 +54,46 @@ class Base(ABC):
     def log_prob(self, params: Any, phi: jax.Array, couplings: Any) -> jax.Array:
         """log q₀ of one configuration, a scalar."""
         return -self.energy(params, phi, couplings) - self.log_normalisation(params, couplings)
+
+    def log_prob_tangents(
+        self, params: Any, phi: jax.Array, couplings: Any, d_phi: jax.Array, d_couplings: Any
+    ) -> tuple[jax.Array, jax.Array]:
+        """log q₀ of configurations (n, *shape), (n,), and its derivatives in k directions, (k, n).
+
+        A direction moves configurations, d_phi (k, n, *shape), and couplings, d_couplings with a
+        leading axis of k.
+        """
+
+        def log_prob(x: jax.Array, theta: Any) -> jax.Array:
+            return self.log_prob(params, x, theta)
+
+        def of_one(x: jax.Array, d_x: jax.Array) -> jax.Array:
+            def along(d_x: jax.Array, d_theta: Any) -> jax.Array:
+                return jax.jvp(log_prob, (x, couplings), (d_x, d_theta))[1]
+
+            return jax.vmap(along)(d_x, d_couplings)
+
+        tangents = jax.vmap(of_one, in_axes=(0, 1), out_axes=1)(phi, d_phi)
+        return jax.vmap(lambda x: log_prob(x, couplings))(phi), tangents
+
+    def score(self, params: Any, phi: jax.Array, couplings: Any) -> tuple[jax.Array, jax.Array]:
+        """log q₀ (n,) of configurations (n, *shape), and its gradients, (n, *shape)."""
+        return jax.vmap(jax.value_and_grad(lambda x: self.log_prob(params, x, couplings)))(phi)
+
+    def draw_with_score(
+        self, params: Any, key: jax.Array, couplings: Any, n: int
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """n draws (n, *shape), log q₀ (n,) and its gradients (n, *shape)."""
+        phi, _ = self.draw(params, key, couplings, n)
+        return phi, *self.score(params, phi, couplings)
+
+    def draw(
+        self, params: Any, key: jax.Array, couplings: Any, n: int
+    ) -> tuple[jax.Array, jax.Array]:
+        """n draws (n, *shape) and log q₀ of them (n,)."""
+        keys = jax.random.split(key, n)
+        phi = jax.vmap(lambda k: self.sample(params, k, couplings))(keys)
+        return phi, jax.vmap(lambda x: self.log_prob(params, x, couplings))(phi)
 
 
 # One-site densities e^{-x⁴ - c x² + h x}, in units of λ^{-1/4}. They vary over ≥ 0.1 and have

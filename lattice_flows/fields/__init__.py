@@ -11,6 +11,10 @@ from lattice_flows.fields.mlp import mlp
 from lattice_flows.fields.network import Network as Network
 from lattice_flows.fields.network import potential as potential
 from lattice_flows.fields.network import time_network as time_network
+from lattice_flows.fields.transport import Route as Route
+from lattice_flows.fields.transport import TransportField as TransportField
+from lattice_flows.fields.transport import TransportFields as TransportFields
+from lattice_flows.fields.transport import transport as transport
 
 FIELDS: dict[str, Callable[..., Field]] = {
     "hollow": lambda theory, ranges, width, scale=1.0: hollow(theory, ranges, width),

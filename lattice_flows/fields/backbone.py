@@ -8,7 +8,12 @@ is solved by the linear field
 On the linear path from independent sites to the lattice action, b_k is what the bonds bring in;
 a(t, θ) > 0 and b(t, θ) are learned and stand for all that is local. A stiff theory (many modes of
 very different width) is thereby left to the rest of the field in units where it is not stiff.
-It commutes with translations and the point group and is odd; ∇·V = Σ_k V_k/φ_k.
+It commutes with translations and the point group and is odd; ∇·V = Σ_k V_k/φ_k. Along couplings
+θ_j, rather than times, the same Gaussians of precision 2(a + stiffness·k̂²) give
+
+    u_jk = -½ (b_j + c_j·stiffness·k̂²) / (a + stiffness·k̂²) φ_k,      b_j = ∂a/∂θ_j,
+
+c_j the relative change of the stiffness; a(θ) > 0, b(θ) and c(θ) are learned.
 """
 
 import haiku as hk
@@ -31,3 +36,18 @@ def backbone(
     # below 0.2 a no mode's precision is let vanish, whatever b
     rate = -0.5 * modes / jnp.maximum(a + t * modes, 0.2 * a)
     return filter_modes(rate, phi), jnp.sum(rate)
+
+
+def coupling_backbone(
+    theory: LatticeTheory, phi: jax.Array, couplings, hidden: jax.Array, count: int
+) -> tuple[jax.Array, jax.Array]:
+    """(velocities (count, *shape), divergences (count,)) along couplings; `hidden` embeds θ."""
+    small = hk.initializers.RandomNormal(0.01)
+    local = hk.Linear(1 + 2 * count, w_init=small, name="backbone")(hidden)
+    scale = jnp.sqrt(jnp.asarray(theory.quartic(couplings), phi.dtype)) + 0.1
+    a, b, c = 6 * scale * jax.nn.softplus(local[0]), scale * local[1::2], local[2::2]
+    stiffness = jnp.asarray(theory.stiffness(couplings), phi.dtype)
+    bonds = stiffness * jnp.asarray(laplacian_eigenvalues(theory.shape), phi.dtype)
+    rates = jax.vmap(lambda b, c: -0.5 * (b + c * bonds) / (a + bonds))(b, c)
+    velocities = jax.vmap(lambda rate: filter_modes(rate, phi))(rates)
+    return velocities, jnp.sum(rates, axis=range(1, rates.ndim))

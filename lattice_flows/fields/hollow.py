@@ -29,37 +29,50 @@ def hollow(
     def function(t, phi, couplings):
         hidden = embed(t, couplings, ranges, 32)
         linear, linear_divergence = backbone(theory, t, phi, couplings, hidden)
-        context = hk.Linear(width, with_bias=False, name="context_layer")(
-            contexts(theory, phi, channels)
-        )
-        local_layer = hk.Linear(width, with_bias=False, name="local_layer")
-        second = hk.Linear(width, name="second_layer")
-        last = hk.Linear(
-            1, with_bias=False, w_init=hk.initializers.RandomNormal(0.01), name="last_layer"
-        )
-        gain_1, shift_1, gain_2, shift_2, gain_3 = jnp.split(
-            hk.Linear(5 * width, name="modulation")(hidden)[None], 5, axis=1
-        )
-
-        def positive_half(z):
-            y = jax.nn.swish(z + shift_1)
-            return jax.nn.swish(second(y) * (1 + gain_2) + shift_2)
-
-        def g(phi_x):
-            """V at all sites as a function of each site's own field, contexts held fixed."""
-            local = jnp.stack([0.3 * phi_x, jnp.tanh(phi_x), jnp.tanh(0.5 * phi_x)], axis=-1)
-            z = (local_layer(local) + context) * (1 + gain_1)
-            y = positive_half(z) - positive_half(-z) if odd else positive_half(z)
-            return last(y * (1 + gain_3))[:, 0]
-
-        flat = phi.reshape(-1)
-        velocity, derivative = jax.jvp(g, (flat,), (jnp.ones_like(flat),))
-        return (
-            linear + velocity.reshape(phi.shape),
-            linear_divergence + jnp.sum(derivative),
-        )
+        velocity, divergence = site_network(theory, phi, hidden, width, channels, odd)
+        return linear + velocity[0], linear_divergence + divergence[0]
 
     return Field.from_function(theory, function, odd)
+
+
+def site_network(
+    theory: LatticeTheory,
+    phi: jax.Array,
+    hidden: jax.Array,
+    width: int,
+    channels: int = 8,
+    odd: bool = True,
+    outputs: int = 1,
+) -> tuple[jax.Array, jax.Array]:
+    """g at every site, within a haiku function; `hidden` embeds what g is modulated by.
+
+    Returns velocities (outputs, *shape) and divergences (outputs,).
+    """
+    context = hk.Linear(width, with_bias=False, name="context_layer")(
+        contexts(theory, phi, channels)
+    )
+    local_layer = hk.Linear(width, with_bias=False, name="local_layer")
+    second = hk.Linear(width, name="second_layer")
+    small = hk.initializers.RandomNormal(0.01)
+    last = hk.Linear(outputs, with_bias=False, w_init=small, name="last_layer")
+    gain_1, shift_1, gain_2, shift_2, gain_3 = jnp.split(
+        hk.Linear(5 * width, name="modulation")(hidden)[None], 5, axis=1
+    )
+
+    def positive_half(z):
+        y = jax.nn.swish(z + shift_1)
+        return jax.nn.swish(second(y) * (1 + gain_2) + shift_2)
+
+    def g(phi_x):
+        """g at all sites as a function of each site's own field, contexts held fixed."""
+        local = jnp.stack([0.3 * phi_x, jnp.tanh(phi_x), jnp.tanh(0.5 * phi_x)], axis=-1)
+        z = (local_layer(local) + context) * (1 + gain_1)
+        y = positive_half(z) - positive_half(-z) if odd else positive_half(z)
+        return last(y * (1 + gain_3)).T
+
+    flat = phi.reshape(-1)
+    velocity, derivative = jax.jvp(g, (flat,), (jnp.ones_like(flat),))
+    return velocity.reshape(outputs, *phi.shape), jnp.sum(derivative, axis=1)
 
 
 def contexts(theory: LatticeTheory, phi: jax.Array, channels: int) -> jax.Array:

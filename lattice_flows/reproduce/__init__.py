@@ -18,6 +18,7 @@ EXPERIMENTS = {
     "trajectories": "draws on their way, beside the densities they follow (arXiv:2301.07388)",
     "histogram": "magnetization on the cycle graph, two ways to train (arXiv:2301.07388)",
     "ingredients": "what symmetry, paths and walkers buy at m = 1 (arXiv:2301.07388)",
+    "trade": "phi4 theory on 8 x 8 across the transition, beside HMC (arXiv:2410.19492)",
     "teleportation": "a path of densities that no flow can follow (arXiv:2410.03282)",
 }
 """What each experiment is, in the order of --help."""

@@ -63,12 +63,14 @@ def follow(
     params = jax.tree.map(lambda x: x.astype(float), sampler.params)
 
     @jax.jit
-    def along(key, times):
+    def along(key):
         phi, log_q = model.flow.trajectory(params, key, couplings, _DRAWS, times)
         energy = jax.vmap(model.path.energy, (None, None, 0, None))
-        return phi, -jax.vmap(energy, (None, 0, 0, None))(params, times, phi, couplings) - log_q
+        return phi, -jax.vmap(energy, (None, 0, 0, None))(
+            params, jnp.asarray(times), phi, couplings
+        ) - log_q
 
-    phi, log_weights = along(jax.random.key(seed), jnp.asarray(times))
+    phi, log_weights = along(jax.random.key(seed))
     return np.asarray(phi), np.asarray(log_weights)
 
 

@@ -1,0 +1,187 @@
+"""What a configuration may say: which choices fit a theory and one another, and how to refuse.
+
+Nothing heavy is imported with this module: theories are looked up inside the functions.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from lattice_flows.config import Config
+    from theories import LatticeTheory, Theory
+
+Coupling = float | tuple[float, float]
+"""A fixed value, or the continuous range (low, high) that a flow is conditioned on."""
+
+
+def refuse(message: str) -> NoReturn:
+    """Raise LatticeFlowsError, imported only here: the theories package brings jax with it."""
+    from theories.errors import LatticeFlowsError
+
+    raise LatticeFlowsError(message)
+
+
+def show(value: Coupling) -> str:
+    """A coupling as it is written on the command line: 0.5 or 0.25:1."""
+    return ":".join(f"{x:g}" if float(f"{x:g}") == x else repr(x) for x in _ends(value))
+
+
+def flag(name: str) -> str:
+    """The command-line flag of a field."""
+    return "--" + name.replace("_", "-")
+
+
+def _ends(value: Coupling) -> tuple[float, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def automatic(theory: "Theory", config: "Config") -> dict[str, str]:
+    """What "auto" stands for."""
+    from theories import LatticeTheory
+
+    if config.source is not None:
+        return dict(zip(_CHOICES, OWN["transport"], strict=True))
+    if config.objective == "gradient-flow":
+        return dict(zip(_CHOICES, OWN["gradient-flow"], strict=True))
+    if not isinstance(theory, LatticeTheory):
+        return {"field": "mlp", "base": "normal", "interpolation": "linear"}
+    return {"field": "hollow", "base": _local_base(theory), "interpolation": "linear"}
+
+
+_CHOICES = ("field", "base", "interpolation")
+OWN = {
+    "gradient-flow": ("gradient", "normal", "gradient"),
+    "transport": ("transport", "flow", "line"),
+}
+"""Field, base and interpolation of the flows that have their own."""
+
+
+def _local_base(theory: "LatticeTheory") -> str:
+    free = theory.quartic(theory.from_values()) == 0
+    return "gaussian" if free else "mean-field"
+
+
+def refuse_misfits(theory: "Theory", config: "Config") -> None:
+    """Refuse an objective, field, base or path that the theory, or the run, cannot have."""
+    from theories import LatticeTheory
+
+    fits, field, base = automatic(theory, config), config.field, config.base
+    gradient = config.objective == "gradient-flow"
+    if gradient and isinstance(theory, LatticeTheory) and _local_base(theory) == "mean-field":
+        refuse(
+            f"{theory.name} has a quartic term: --objective gradient-flow begins with a normal "
+            "base, which does not fit; use deformation"
+        )
+    if (config.objective in ("transport", "trade")) != (config.source is not None):
+        refuse(
+            "--objective transport or trade goes on from a trained flow, and no other does: "
+            "lattice-flows transfer RUN NEW_RUN"
+        )
+    chosen = tuple(getattr(config, name) for name in _CHOICES)
+    if (gradient or "gradient" in chosen) and chosen != OWN["gradient-flow"]:
+        refuse(
+            "a gradient flow has its own field, base and path: "
+            "use --objective gradient-flow and leave --field, --base and --interpolation out"
+        )
+    if chosen != OWN["transport"] and (
+        config.source is not None or set(chosen) & set(OWN["transport"])
+    ):
+        refuse(
+            "a transport between couplings has its own field, base and path: "
+            "leave --field, --base and --interpolation out"
+        )
+    if chosen in OWN.values():
+        return
+    if fits["field"] == "mlp" and field != "mlp":
+        refuse(f"{theory.name} is not on a lattice: --field {field} does not fit, use mlp")
+    if fits["base"] == "normal" and base != "normal":
+        refuse(f"{theory.name} is not on a lattice: --base {base} does not fit, use normal")
+    if fits["base"] == "gaussian" and base not in ("gaussian", "normal"):
+        refuse(f"{theory.name} has no quartic term: --base {base} does not fit, use gaussian")
+    if config.interpolation == "coupling" and fits["field"] == "mlp":
+        refuse(f"{theory.name} is not on a lattice: --interpolation coupling does not fit")
+    if config.interpolation == "constant-wells" and not theory.even:
+        refuse(f"{theory.name} has no wells that φ → -φ relates: use --interpolation linear")
+
+
+def refuse_idle(config: "Config") -> None:
+    """Refuse a choice that nothing would look at."""
+    residual = config.objective in ("deformation", "gradient-flow")
+    acts = {
+        "points": (residual, "--objective deformation"),
+        "penalty": (residual, "--objective deformation"),
+        "constant": (residual, "--objective deformation"),
+        "interpolation": (
+            residual or config.interpolation in ("linear", "line"),
+            "--objective deformation",
+        ),
+        "weighted": (config.points == "own", "--points own"),
+        "half_box": (
+            config.points == "box" or config.objective == "gradient-flow",
+            "--points box",
+        ),
+        "base_curvature": (config.base == "ultralocal", "--base ultralocal"),
+        "base_width": (config.base == "normal", "--base normal"),
+        "curriculum": (bool(config.ranges), "a coupling with a range"),
+    }
+    for f in dataclasses.fields(config):
+        useful, where = acts.get(f.name, (True, ""))
+        if not useful and getattr(config, f.name) != f.default:
+            refuse(f"{flag(f.name)} acts with {where} alone: leave it out")
+
+
+def refuse_source(theory: "Theory", config: "Config") -> None:
+    """Refuse a transport from a flow of another theory or lattice, or to nowhere."""
+    source = config.source_config
+    if (source.theory, source.shape) != (theory.name, theory.shape):
+        refuse(
+            f"the flow to go on from is of {source.theory} on {source.shape}, not of "
+            f"{theory.name} on {theory.shape}: transport goes between couplings alone"
+        )
+    if not config.ranges:
+        refuse("transport goes to a range of couplings, e.g. --m 0.25:1: give one a range")
+
+
+def refuse_diffusion(theory: "Theory", couplings: Mapping[str, Coupling]) -> None:
+    """Refuse the diffusion path where it has no closed form."""
+    from theories import GaussianMixture
+
+    if not isinstance(theory, GaussianMixture):
+        refuse(
+            f"{theory.name} is no Gaussian mixture: --interpolation diffusion does not fit, "
+            "use linear or learned"
+        )
+    if couplings["beta"] != 1:
+        refuse(
+            f"--interpolation diffusion is known at beta 1 alone, not {show(couplings['beta'])}: "
+            "leave --beta out, or use linear or learned"
+        )
+
+
+def refuse_unknown(theory: "Theory", names: Mapping[str, Any]) -> None:
+    known = theory.Couplings._fields
+    if unknown := [name for name in names if name not in known]:
+        refuse(f"{theory.name} has no coupling {', '.join(unknown)}: it has {', '.join(known)}")
+
+
+def checked_couplings(theory: "Theory", given: Mapping[str, Any]) -> dict[str, Coupling]:
+    """Every coupling of the theory, in its order, each a float or an ordered pair of floats."""
+    refuse_unknown(theory, given)
+    couplings: dict[str, Coupling] = {}
+    for name, default in theory.from_values()._asdict().items():
+        value = given.get(name, float(default))
+        try:
+            ends = [float(x) for x in (value if isinstance(value, list | tuple) else (value,))]
+        except (TypeError, ValueError):
+            ends = []
+        if len(ends) not in (1, 2) or not all(map(math.isfinite, ends)):
+            refuse(f"coupling {name} must be a finite value or a range LOW:HIGH, not {value!r}")
+        low, high = ends[0], ends[-1]
+        if len(ends) == 2 and not low < high:
+            refuse(f"the range of {name} must rise, LOW:HIGH, not {show((low, high))}")
+        couplings[name] = (low, high) if len(ends) == 2 else low
+    for end in (min, max):
+        theory.validate(theory.from_values(**{k: end(_ends(v)) for k, v in couplings.items()}))
+    return couplings

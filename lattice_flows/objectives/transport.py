@@ -1,0 +1,88 @@
+"""The deformation loss in coupling space, for the fields of transport.py.
+
+    E_j(φ; θ) = ∂_j S + ⟨∇S, u_j⟩ - ∇·u_j + C_j,      C_j = -⟨∂_j S⟩_θ
+
+for each coupling θ_j that varies, in units of half its range. The loss is the mean square of all of
+them over persistent walkers at couplings all over the ranges, which know p_θ whatever the fields
+are worth; minus the mean of a group's other terms estimates C_j (deformation.py). Walkers begin as
+draws of the flow that the transport starts from, annealed to couplings of their own.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lattice_flows import walkers as annealed
+from lattice_flows.fields import TransportField, TransportFields
+from lattice_flows.params import Params, in_precision_of
+from lattice_flows.setting import Setting
+from lattice_flows.walkers import Walkers
+
+_WALKERS_A_GROUP = 16
+_MOVES = 2  # of every walker in a training step
+
+
+@dataclass(frozen=True)
+class Transport:
+    """The mean square residual over the coupling ranges."""
+
+    setting: Setting
+
+    @property
+    def fields(self) -> TransportFields:
+        field = self.setting.flow.field
+        assert isinstance(field, TransportField)
+        return field.fields
+
+    def init(self, params: Params, key: jax.Array) -> Walkers:
+        """Walkers at the end of the line to couplings of their own."""
+        setting, (start_key, anneal_key) = self.setting, jax.random.split(key)
+        groups = max(2, setting.batch // _WALKERS_A_GROUP)
+        walkers = annealed.start(
+            setting.path, params, start_key, setting.couplings, groups, _WALKERS_A_GROUP
+        )
+        ends = jnp.ones_like(walkers.t)
+        return annealed.anneal(setting.path, params, anneal_key, setting.couplings, walkers, ends)
+
+    def loss(
+        self, params: Params, state: Walkers, key: jax.Array, opened: jax.Array
+    ) -> tuple[jax.Array, tuple[Walkers, dict[str, jax.Array]]]:
+        setting, frozen = self.setting, jax.lax.stop_gradient(params)
+        wander_key, *move_keys = jax.random.split(key, 1 + _MOVES)
+        walkers = annealed.wander(wander_key, state)._replace(t=state.t)
+        acceptance = jnp.zeros(())
+        for move_key in move_keys:
+            walkers, acceptance = annealed.move(
+                setting.path, frozen, move_key, setting.couplings, walkers, opened
+            )
+
+        def group(phi: jax.Array, place: jax.Array) -> jax.Array:
+            theta = setting.couplings.at(place, opened)
+            parts = jax.vmap(lambda x: self.residuals(params, x, theta))(phi)
+            return jnp.var(parts, axis=0, ddof=1)
+
+        residual = jnp.mean(jax.vmap(group)(walkers.phi, walkers.place), axis=0)
+        metrics = {"residual": jnp.mean(residual), "acceptance": jnp.mean(acceptance)}
+        return jnp.sum(residual), (walkers, metrics)
+
+    def residuals(self, params: Params, phi: jax.Array, couplings: Any) -> jax.Array:
+        """∂_j S + ⟨∇S, u_j⟩ - ∇·u_j of one configuration, (k,), per half range of θ_j."""
+        force, rates = jax.grad(self.setting.path.target, argnums=(0, 1))(phi, couplings)
+        cast = in_precision_of(params.field, phi, couplings)
+        velocities, divergences = self.fields.apply(params.field, *cast)
+        axes = phi.ndim
+        work = jnp.tensordot(velocities.astype(phi.dtype), force, axes)
+        rates = per_half_range(rates, self.setting.couplings.ranges, phi.dtype)
+        return rates + work - divergences.astype(phi.dtype)
+
+
+def per_half_range(rates: Any, ranges: Any, dtype: Any) -> jax.Array:
+    """Derivatives by the couplings, (k,), times half the range of each."""
+    return jnp.stack(
+        [
+            0.5 * (high - low) * jnp.asarray(getattr(rates, name), dtype)
+            for name, (low, high) in ranges.items()
+        ]
+    )

@@ -1,0 +1,130 @@
+"""Carrying a trained flow to other couplings, and to other lattices.
+
+Three ways. To other couplings by transport (transport.py): the trained flow stays as it is, and
+fields through coupling space are trained that go on from it. By training on: the new flow begins
+with the trained parameters, which a field on a lattice can take over at any size, since its
+context kernels belong to displacements and all the rest to single sites; displacements that the old
+lattice did not have begin with none. Or by the couplings' derivative (objectives/trade.py).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lattice_flows.config import Config
+from lattice_flows.params import Params
+from lattice_flows.run import Run
+from lattice_flows.sampler import Sampler
+from lattice_flows.training import trainer_for
+from theories import LatticeTheory
+from theories.errors import LatticeFlowsError
+from theories.lattice import distance_classes
+
+_BY_SITE = ("hollow", "translation")  # fields that a lattice of another size can take over
+
+
+def first_state(config: Config, source: Run) -> dict[str, Any]:
+    """The training state that a run of `config` begins with, going on from the flow of `source`.
+
+    Raises LatticeFlowsError where its parameters do not fit.
+    """
+    trained = Sampler.load(source).params
+    if config.source is not None:
+        known = Params(base=trained, field=None, path=None, constant=None)
+    else:
+        known = transferred(trained, source.config, config)
+    return trainer_for(config).init(jax.random.key(config.seed), known)._asdict()
+
+
+def transferred(params: Params, old: Config, new: Config) -> Params:
+    """Parameters of a flow of `old`, for one of `new`; None for what is to be made anew.
+
+    The base is fitted anew where the ranges differ. Raises LatticeFlowsError where the field, its
+    width or what is learned beside it differ.
+    """
+    kinds = ("theory", "field", "width", "base", "interpolation", "constant", "base_curvature")
+    for name in kinds:
+        if getattr(old, name) != getattr(new, name):
+            raise LatticeFlowsError(
+                f"the trained flow has {name} {getattr(old, name)}, not {getattr(new, name)}: "
+                "leave it as it is"
+            )
+    same_lattice, same_ranges = old.shape == new.shape, old.ranges == new.ranges
+    learned = new.interpolation == "learned" or new.constant == "network"
+    if not (same_lattice and same_ranges) and (new.field not in _BY_SITE or learned):
+        raise LatticeFlowsError(
+            "a flow with --field mlp or convolutional, a learned path or a network for C_t keeps "
+            "its lattice and its ranges: change the values of fixed couplings alone"
+        )
+    field = params.field
+    if not (same_lattice and same_ranges):
+        field = {name: dict(part) for name, part in field.items()}
+        _show_ranges(field, old, new)
+        kernels = _place(field, "kernels")
+        kernels["kernels"] = _resized(kernels["kernels"], old, new)
+    return params._replace(field=field, base=params.base if same_ranges else None)
+
+
+def _place(field: Mapping[str, dict[str, Any]], name: str) -> dict[str, Any]:
+    """The part of a field's parameters that has `name`, or is called so."""
+    return next(part for key, part in field.items() if name in part or key.endswith(name))
+
+
+def _resized(kernels: jax.Array, old: Config, new: Config) -> jax.Array:
+    """Context kernels of the new lattice's distance classes, 0 at displacements new to it."""
+    before, after = distance_classes(old.shape), distance_classes(new.shape)
+    resized = np.zeros((int(after.max()), kernels.shape[1]), kernels.dtype)
+    if len(old.shape) != len(new.shape):
+        raise LatticeFlowsError("a flow keeps the number of dimensions of its lattice")
+    for displacement in np.ndindex(*new.shape):
+        # the shorter way round each direction, which the smaller lattice must have, too
+        short = [min(d, n - d) for d, n in zip(displacement, new.shape, strict=True)]
+        if after[displacement] and all(s <= n // 2 for s, n in zip(short, old.shape, strict=True)):
+            resized[after[displacement] - 1] = kernels[before[tuple(short)] - 1]
+    return jnp.asarray(resized)
+
+
+def _show_ranges(field: Mapping[str, dict[str, Any]], old: Config, new: Config) -> None:
+    """Let the embedding see the new ranges, as the same function of what it saw before.
+
+    It sees a coupling θ as (θ - middle)/half; one that is new to it begins without effect.
+    """
+    embedding = _place(field, "embed_1")
+    weight, bias = np.asarray(embedding["w"]), np.array(embedding["b"])
+    kernels = len(weight) - len(old.ranges)
+    rows = dict(zip(old.ranges, weight[kernels:], strict=True))
+    seen = [rows.get(name, np.zeros_like(bias)) for name in new.ranges]
+    for i, name in enumerate(new.ranges):
+        if name in old.ranges:
+            seen[i] = seen[i] * (_half(new.couplings[name]) / _half(old.couplings[name]))
+    for name, row in rows.items():
+        shift = _middle(new.couplings[name]) - _middle(old.couplings[name])
+        bias += row * shift / _half(old.couplings[name])
+    shown = np.stack([*weight[:kernels], *seen]).astype(weight.dtype)
+    embedding |= {"w": jnp.asarray(shown), "b": jnp.asarray(bias.astype(weight.dtype))}
+
+
+def _middle(value: Any) -> float:
+    return 0.5 * sum(value) if isinstance(value, tuple) else value
+
+
+def _half(value: Any) -> float:
+    return 0.5 * (value[1] - value[0])
+
+
+def reach(sampler: Sampler, key: jax.Array, n: int = 2048) -> list[dict[str, Any]]:
+    """ESS at both ends and in the middle of the ranges: what a flow is worth there."""
+    theory, config = sampler.theory, sampler.config
+    assert isinstance(theory, LatticeTheory)
+    found = []
+    for i, share in enumerate((0.0, 0.5, 1.0) if config.ranges else (0.0,)):
+        point = {
+            name: value[0] + share * (value[1] - value[0]) if isinstance(value, tuple) else value
+            for name, value in config.couplings.items()
+        }
+        ensemble = sampler.draw(theory.from_values(**point), jax.random.fold_in(key, i), n)
+        found.append({"couplings": point, "ess": ensemble.ess})
+    return found

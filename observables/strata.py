@@ -1,0 +1,115 @@
+"""Estimates from draws of several sources, with errors: a stratified jackknife, control variates.
+
+Each source k gave a fixed number n_k of draws, so what differs from source to source is no error.
+A block that is left out has an equal part of the draws of each, and a source stands for as much as
+before without it.
+
+A control is a combination of the draws, (1/N) Σ_i g_i, whose expectation is known to be 0. What an
+average a has in common with it is noise, told by their covariance over the blocks and taken away:
+
+    a - β·g,        β = Cov(g, g)⁻¹ Cov(g, a).
+
+(Owen & Zhou, J. Am. Stat. Assoc. 95, 135 (2000), for mixtures of proposals.)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .estimate import Estimate
+from .estimators import BLOCKS, as_samples
+from .weights import relative_weights
+
+# A coefficient for each control is fitted to the blocks; so many of them keep that harmless.
+_BLOCKS_PER_CONTROL = 20
+_LEAST_BLOCKS_PER_CONTROL = 4  # with fewer the controls are let be
+# Controls which are combinations of the others but for noise add nothing.
+_COLLINEAR = 1e-7
+_LEAST_WEIGHT = 1e-9
+_ROUNDING = 1e-13
+
+
+@dataclass(frozen=True, eq=False)
+class Strata:
+    """Where draws are from.
+
+    sizes: how many consecutive draws each source gave, two or more.
+    controls: (N, c), the g_i of c controls.
+    """
+
+    sizes: tuple[int, ...]
+    controls: NDArray[np.float64]
+
+    def jackknife(
+        self,
+        function: Callable[[NDArray[np.float64]], ArrayLike],
+        samples: ArrayLike,
+        log_weights: ArrayLike | None = None,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Value and covariance matrix of a function of several averages, as `jackknife` of one
+        source; raises the same."""
+        samples = as_samples(samples)
+        n, c, blocks = len(samples), self.controls.shape[1], self._blocks
+        if blocks < _LEAST_BLOCKS_PER_CONTROL * (c + 1):
+            c = 0
+        weights = np.ones(n) if log_weights is None else relative_weights(log_weights, n)
+        parts = [weights[:, None], weights[:, None] * samples, self.controls[:, :c]]
+        total, without = self._leave_out(np.concatenate(parts, axis=1), blocks)
+
+        inflation = 1.0
+        if c:
+            total, without, rank = _without_noise(total, without, c)
+            # what is left is too small by the coefficients fitted, whose own errors add to it
+            free = blocks - 1 - rank
+            inflation = (blocks - 1) / free * (1 + rank / free)
+
+        plain = np.asarray(function(total[1:] / total[0]), dtype=np.float64)
+        if np.any(without[:, 0] <= _LEAST_WEIGHT * total[0]):
+            return plain, np.full((plain.size, plain.size), np.inf)
+        values = np.asarray(function(without[:, 1:] / without[:, :1]), dtype=np.float64)
+        centre = values.mean(axis=0)
+        spread = values - centre
+        spread[np.abs(spread) < _ROUNDING * np.abs(centre)] = 0
+        covariance = inflation * (blocks - 1) / blocks * spread.T @ spread
+        return blocks * plain - (blocks - 1) * centre, covariance
+
+    @property
+    def _blocks(self) -> int:
+        return min(max(BLOCKS, _BLOCKS_PER_CONTROL * self.controls.shape[1]), *self.sizes)
+
+    def _leave_out(self, columns: NDArray, blocks: int) -> tuple[NDArray, NDArray]:
+        """The sum of `columns` over all draws (m,), and without each block in turn (blocks, m)."""
+        total, without = np.zeros(columns.shape[1]), np.zeros((blocks, columns.shape[1]))
+        for size, end in zip(self.sizes, np.cumsum(self.sizes), strict=True):
+            starts = np.arange(blocks) * size // blocks
+            counts = np.diff(starts, append=size)[:, None]
+            sums = np.add.reduceat(columns[end - size : end], starts, axis=0)
+            whole = sums.sum(axis=0)
+            total += whole
+            without += size / (size - counts) * (whole - sums)
+        return total, without
+
+    def log_mean(self, log_weights: ArrayLike) -> Estimate:
+        """log of the mean weight, with its error."""
+        log_weights = as_samples(log_weights)
+        weights = relative_weights(log_weights)[:, None]
+        value, covariance = self.jackknife(np.log, weights)
+        return Estimate(float(log_weights.max() + value[0]), float(np.sqrt(covariance[0, 0])))
+
+
+def _without_noise(
+    total: NDArray[np.float64], without: NDArray[np.float64], c: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+    """The sums but for the last `c`, with what these explain taken away, and their rank.
+
+    Taken from the sums, of which it is linear, not from functions of them: where a control explains
+    all the noise of an average, its logarithm has none.
+    """
+    spread = without - without.mean(axis=0)
+    size = np.linalg.norm(spread[:, -c:], axis=0)
+    scale = np.where(size > 0, size, 1)
+    beta, _, rank, _ = np.linalg.lstsq(spread[:, -c:] / scale, spread[:, :-c], rcond=_COLLINEAR)
+    beta /= scale[:, None]
+    return total[:-c] - total[-c:] @ beta, without[:, :-c] - without[:, -c:] @ beta, int(rank)

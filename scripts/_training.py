@@ -1,0 +1,127 @@
+"""What the commands that train share: the flags of a training, and its course."""
+
+import dataclasses
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lattice_flows.config import Config, flag, show
+from lattice_flows.interrupt import Interrupted
+from lattice_flows.scripts import _options, _output, _values
+from lattice_flows.scripts._command import Failure
+from lattice_flows.scripts._progress import progress
+
+if TYPE_CHECKING:
+    from lattice_flows.run import Run
+
+FIELDS = [f for f in dataclasses.fields(Config) if f.metadata and f.name != "seed"]
+"""The fields of Config that have a flag of their own."""
+
+
+def options(command: Callable) -> Callable:
+    for field in reversed(FIELDS):
+        choices, default = field.metadata["choices"], field.default
+        command = click.option(
+            flag(field.name),
+            field.name,
+            type=click.Choice(choices) if choices else type(default),
+            is_flag=default is False,
+            default=None,  # to know what was typed: --resume refuses what contradicts the run
+            help=field.metadata["help"] + ("" if default is False else f"  [default: {default}]"),
+        )(command)
+    return command
+
+
+def notify(signal: str) -> None:
+    """Say that a signal was received."""
+    _output.say(f"{signal}: saving after this step (Ctrl-C again stops at once)")
+
+
+def typed_settings(
+    settings: Mapping[str, Any], theory: str | None = None, shape: tuple[int, ...] | None = None
+) -> dict[str, Any]:
+    """Those of a training's settings that were typed."""
+    typed = {name: value for name, value in settings.items() if value is not None}
+    typed |= {"theory": theory} if theory is not None else {}
+    return typed | ({"shape": shape} if shape is not None else {})
+
+
+def carry_on(run: "Run", *, resume: bool, interrupted: Callable[[], bool]) -> None:
+    """Train a locked run to its end, from its checkpoint where `resume`; finished ones stay.
+
+    Raises Interrupted, with the command that goes on, once its state is saved.
+    """
+    if run.finished:
+        _output.say(
+            f"{run.path} is finished: {run.config.steps} steps on {run.config.trained_on()}"
+        )
+        return
+    if changes := run.version_changes() if resume else []:
+        _output.say(f"note: {', '.join(changes)} since {run.path} began; numbers may differ")
+    if run.config.x64:
+        _options.use_double_precision()
+    from lattice_flows.training import train as run_training
+
+    try:
+        with progress(f"train {run.path}", run.config.steps) as report:
+            run_training(run, resume=resume, report=report, interrupted=interrupted)
+    except Interrupted as error:
+        again = f"lattice-flows train {shlex.quote(str(run.path))} --resume"
+        raise Interrupted(f"{run.path} is interrupted and saved; to go on: {again}") from error
+    run.finish()
+    _output.say(f"{run.path} is trained on {run.config.trained_on()}")
+
+
+def report(summary: Mapping[str, Any], output: Path | None, as_json: bool) -> None:
+    """Write and print the summary of a run."""
+    if output is not None:
+        _output.write_json(output, summary)
+    if as_json:
+        click.echo(_output.json_text(summary))
+
+
+def refuse_contradictions(run: "Run", typed: Mapping[str, Any], given: _values.Given) -> None:
+    """A run keeps what it was made with: flags that say otherwise are refused."""
+    config, asked = run.config, dict(typed)
+    theory = asked.pop("theory", config.theory)
+    wrong = [] if theory == config.theory else [("theory", config.theory, theory)]
+    if not wrong:
+        couplings = _values.trained(theory, given)
+        wrong += [
+            (name, show(config.couplings[name]), show(value))
+            for name, value in couplings.items()
+            if config.couplings[name] != value
+        ]
+    wrong += [
+        (name, getattr(config, name), value)
+        for name, value in asked.items()
+        if getattr(config, name) != value
+    ]
+    if wrong:
+        name, kept, new = wrong[0]
+        raise Failure(
+            f"{run.path} was made with {name} {_shown(kept)}, not {_shown(new)}: "
+            "drop the flag to carry it on, or train a new run"
+        )
+
+
+def _shown(value: Any) -> str:
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def summary(run: "Run") -> dict[str, Any]:
+    config, history = run.config, run.history()
+    return {
+        "run": str(run.path),
+        "theory": config.theory,
+        "shape": list(config.shape),
+        "couplings": {
+            k: list(v) if isinstance(v, tuple) else v for k, v in config.couplings.items()
+        },
+        "steps": config.steps,
+        "finished": run.finished,
+        "last": history[-1] if history else None,
+    }

@@ -1,0 +1,116 @@
+"""lattice-flows transfer: carry a trained flow to other couplings or another lattice."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lattice_flows.config import Config
+from lattice_flows.interrupt import deferred
+from lattice_flows.scripts import _options, _output, _training, _values
+from lattice_flows.scripts._command import Command, Failure
+
+if TYPE_CHECKING:
+    from lattice_flows.run import Run
+
+
+@click.command(cls=Command)
+@click.argument("source", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("path", metavar="NEW_RUN", type=click.Path(path_type=Path))
+@_options.lattice
+@_options.couplings
+@_training.options
+@click.option("--resume", is_flag=True, help="Carry NEW_RUN on; make it where there is none.")
+@_options.output("Also write the summary of the run as JSON.")
+@_options.common
+def transfer(
+    source: Path,
+    path: Path,
+    shape: tuple[int, ...] | None,
+    given: _values.Given,
+    resume: bool,
+    output: Path | None,
+    overwrite: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Carry a trained flow to other couplings or another lattice.
+
+    NEW_RUN goes on from the flow of RUN. To a range of couplings it does so by transport: the flow
+    stays as it is, and velocity fields through coupling space are trained, so that one solution of
+    the flow's equation gives a whole scan. With another --sites or --shape, or --objective
+    deformation, the flow itself is trained on, on the new lattice or couplings. Couplings and
+    settings not given are those of RUN; --steps is 1000 unless given.
+
+    \b
+    Examples:
+      lattice-flows transfer runs/point runs/line --m 0.25:1
+      lattice-flows transfer runs/point runs/large --sites 32
+    """
+    if resume and overwrite:
+        raise click.UsageError("give --resume or --overwrite, not both")
+    with deferred(_training.notify) as interrupted:  # before jax is imported
+        typed = _training.typed_settings(settings, shape=shape)
+        run, reach = _transfer(source, path, typed, given, resume, overwrite, interrupted)
+    _training.report(_training.summary(run) | {"before": reach}, output, as_json)
+
+
+def _transfer(
+    source: Path,
+    path: Path,
+    typed: Mapping[str, Any],
+    given: _values.Given,
+    resume: bool,
+    overwrite: bool,
+    interrupted: Callable[[], bool],
+) -> tuple["Run", list[dict[str, Any]] | None]:
+    from lattice_flows.run import Run, lock, refuse_existing
+
+    old, reach = Run.open(source), None
+    if not old.finished:
+        raise Failure(f"{source} is not trained to its end: lattice-flows train {source} --resume")
+    with lock(path):
+        if resume and Run.exists(path):
+            run = Run.open(path)
+            _training.refuse_contradictions(run, typed, given)
+        else:
+            refuse_existing(path, overwrite)
+            config = _config(old.config, typed, given)
+            if config.x64:
+                _options.use_double_precision()
+            import jax
+
+            from lattice_flows.sampler import Sampler
+            from lattice_flows.transfer import first_state
+            from lattice_flows.transfer import reach as reached
+
+            state = first_state(config, old)
+            run = Run.create(path, config, overwrite=overwrite, state=state)
+            reach = reached(Sampler.load(run), jax.random.key(config.seed))
+            for point in reach:
+                where = ", ".join(f"{k} {v:g}" for k, v in point["couplings"].items())
+                _output.say(f"before training: ESS {point['ess']:.3g} at {where}")
+        _training.carry_on(run, resume=True, interrupted=interrupted)
+    return run, reach
+
+
+def _config(old: Config, typed: Mapping[str, Any], given: _values.Given) -> Config:
+    """The settings of the old run, with what was typed in their place."""
+    record = dataclasses.asdict(old)
+    couplings = {**old.couplings, **_values.trained(old.theory, given)}
+    elsewhere = typed.get("shape", old.shape) != old.shape
+    objective = typed.get("objective", "deformation" if elsewhere else "transport")
+    settings = {**record, "steps": 1000, "objective": objective, **typed, "couplings": couplings}
+    if objective in ("transport", "trade"):
+        own = dict.fromkeys(("field", "base", "interpolation"), "auto")
+        acting = ("theory", "shape", "width", "batch", "learning_rate", "ode_steps", "x64", "seed")
+        kept = {name: record[name] for name in acting}
+        settings = {**kept, **own, "steps": 1000, "batch": 512, **typed}
+        settings |= {"objective": objective, "couplings": couplings, "source": record}
+    return Config(**settings)
+
+
+if __name__ == "__main__":
+    transfer()

@@ -1,0 +1,92 @@
+"""lattice-flows transfer: what it makes of a run, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from command_line import call, refused
+from test_cli_trained import SINGLE_WELL, make
+
+from lattice_flows.run import Run
+
+FEW = ("--steps", 2, "--batch", 32, "--width", 3, "--ode-steps", 4)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory) -> Run:
+    path = tmp_path_factory.mktemp("source") / "run"
+    kind = {"field": "hollow", "base": "mean-field", "base_curvature": 0.0}
+    return make(path, 0.05, shape=(4,), couplings={"m": -1.0, **SINGLE_WELL}, **kind)
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with jax.numpy_dtype_promotion("standard"):  # optax needs it
+        yield
+
+
+def test_a_run_is_carried_to_a_range(source):
+    result = call("transfer", source.path, "line", "--m", "-1:-0.6", *FEW, "--json")
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert summary["finished"] and summary["couplings"]["m"] == [-1.0, -0.6]
+    assert [point["couplings"]["m"] for point in summary["before"]] == [-1.0, -0.8, -0.6]
+    assert summary["before"][0]["ess"] > 0.5
+    assert all(f"ESS {p['ess']:.3g} at m" in result.stderr for p in summary["before"])
+    assert Run.open("line").config.source_config == source.config
+    # the flow that it goes on from is the one of RUN, bit for bit, and stays so
+    with np.load("line/checkpoint.npz") as new, np.load(source.path / "checkpoint.npz") as old:
+        for name in old.files:
+            if ".field" in name:
+                carried = new[name.replace(".field", ".base.field", 1)]
+                np.testing.assert_array_equal(carried, old[name])
+    # the new run is one like any other: scanned along the line, evaluated, and resumed
+    result = call("scan", "line", "--m", "-1:-0.6:3", "-n", 128, "--json")
+    points = json.loads(result.stdout)["points"]
+    for point in points:
+        found, exact = point["log_z"], point["exact"]["log_z"]
+        assert abs(found["value"] - exact) < 5 * found["stderr"]
+    again = call("transfer", source.path, "line", "--resume")
+    assert again.exit_code == 0 and "is finished" in again.stderr
+
+
+def test_a_run_is_trained_on_on_another_lattice(source):
+    result = call("transfer", source.path, "large", "--sites", 6, *FEW[:4], "--json")
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert summary["shape"] == [6] and summary["finished"]
+    assert 0 < summary["before"][0]["ess"] <= 1
+    config = Run.open("large").config
+    assert (config.objective, config.source) == ("deformation", None)
+    kept = ("field", "base", "width", "ode_steps", "couplings")
+    assert all(getattr(config, name) == getattr(source.config, name) for name in kept)
+
+
+def test_bad_input_is_refused_in_one_line(source, tmp_path):
+    run = source.path
+    assert "does not exist" in refused("transfer", "nowhere", "new", "--m", "0:1")
+    assert "give one a range" in refused("transfer", run, "new", "--m", -0.7)
+    assert "give one a range" in refused("transfer", run, "new")
+    assert "transport goes between couplings alone" in refused(
+        "transfer", run, "new", "--m", "-1:0", "--sites", 6, "--objective", "transport"
+    )
+    assert "has no coupling" in refused("transfer", run, "new", "--mass", "1:2", code=2)
+    assert "own field, base and path" in refused(
+        "transfer", run, "new", "--m", "-1:0", "--field", "hollow"
+    )
+    assert "number of dimensions" in refused("transfer", run, "new", "--shape", "3x3")
+    assert "width 4, not 8" in refused("transfer", run, "new", "--sites", 6, "--width", 8)
+    assert "transfer RUN NEW_RUN" in refused(
+        "train", "new", "--theory", "phi4", "--sites", 4, "--objective", "transport"
+    )
+    assert "not both" in refused("transfer", run, "new", "--resume", "--overwrite", code=2)
+    assert not Path("new").exists() or not Run.exists("new")
+    unfinished = tmp_path / "unfinished"
+    Run.create(unfinished, source.config)
+    assert "not trained to its end" in refused("transfer", unfinished, "new", "--m", "-1:0")
+    assert "holds a run already" in refused("transfer", run, unfinished, "--m", "-1:0")

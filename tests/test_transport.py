@@ -1,0 +1,221 @@
+"""Transport between couplings, against exact answers, and around a loop in coupling space."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import White, double
+
+from lattice_flows.config import Config
+from lattice_flows.fields import Field, TransportFields
+from lattice_flows.flow import Flow
+from lattice_flows.model import Model
+from lattice_flows.objectives.trade import Trade
+from lattice_flows.objectives.transport import Transport
+from lattice_flows.params import Params
+from lattice_flows.run import Run
+from lattice_flows.sampler import Sampler
+from lattice_flows.setting import Setting
+from lattice_flows.training import train
+from lattice_flows.transfer import first_state
+from lattice_flows.transport import Anchor, CouplingLine, FlowBase, carry
+from lattice_flows.walkers import Couplings
+from observables import kish_ess
+from theories import FreeField, TransferMatrix
+from theories.lattice import filter_modes, laplacian_eigenvalues
+from theories.phi4 import Phi4Couplings
+
+RANGES = {"m": (0.0, 0.6), "lam": (0.1, 0.3)}
+START = Phi4Couplings(m=0.0, lam=0.2, alpha=0.05)
+
+
+# a theory whose transport is known: mode k of a free field is a Gaussian of precision 2(k̂² + M²)
+
+
+@pytest.fixture(scope="module")
+def free():
+    """The exact transport of the free field from M² = 0.5 to all of 0.5 … 2.5."""
+    theory, ranges = FreeField((3, 2)), {"mass_squared": (0.5, 2.5)}
+    modes = jnp.asarray(laplacian_eigenvalues(theory.shape))
+
+    def apply(factor, phi, couplings):
+        rate = -0.5 * factor / (modes + couplings.mass_squared)  # the half range is 1
+        return filter_modes(rate, phi)[None], jnp.sum(rate)[None]
+
+    fields = TransportFields(lambda key: jnp.ones(()), apply, ranges)
+    start = theory.Couplings(mass_squared=0.5)
+    base_modes = modes + 0.5
+
+    def to_free_field(params, t, phi, couplings):  # from independent sites e^{-φ²}
+        rate = -0.5 * (base_modes - 1) / ((1 - t) + t * base_modes)
+        return params * filter_modes(rate, phi), params * jnp.sum(rate)
+
+    source = Flow(White(theory, 1.0), Field(lambda key: jnp.ones(()), to_free_field, True), 48)
+    base = FlowBase(theory, source, Anchor(start, start))
+    flow = Flow(base, fields.along(base.anchor.line), 32)
+    couplings = Couplings(double(start), ranges)
+    params = Params(Params((), jnp.float64(1.0)), jnp.float64(1.0))
+    config = Config("free-field", theory.shape)
+    return theory, Model(config, flow, CouplingLine(base, True), couplings), params
+
+
+def test_the_exact_fields_have_no_residual(free):
+    """∂_M² S + ⟨∇S, u⟩ - ∇·u is -∂ log Z, whatever the configuration, at any coupling."""
+    theory, model, params = free
+    objective = Transport(Setting(model.flow, model.path, model.couplings, 32))
+    phi = jax.random.normal(jax.random.key(0), (5, *theory.shape)) * 2
+    for mass_squared in (0.5, 1.2, 2.5):
+        point = theory.from_values(mass_squared=jnp.float64(mass_squared))
+        parts = jax.vmap(lambda x, p=point: objective.residuals(params, x, p))(phi)
+        h = 1e-5
+        below, above = (theory.log_z(theory.Couplings(mass_squared + d)) for d in (-h, h))
+        np.testing.assert_allclose(parts, -(above - below) / (2 * h), rtol=1e-7)
+
+
+def test_the_exact_fields_carry_to_every_coupling(free):
+    """Weights of exact draws are all Z, at every coupling on the way, to the solver's error."""
+    theory, model, params = free
+    end = double(theory.from_values(mass_squared=2.5))
+    times = (0.0, 0.3, 1.0)
+    phi, log_weights = model.draw_line(params, jax.random.key(1), end, 50, times)
+    assert phi.shape == (3, 50, *theory.shape)
+    for t, found in zip(times, log_weights, strict=True):
+        exact = theory.log_z(theory.from_values(mass_squared=0.5 + 2 * t))
+        np.testing.assert_allclose(found, exact, rtol=0, atol=1e-6)
+    _, at_end = model.draw(params, jax.random.key(1), end, 50)
+    np.testing.assert_allclose(at_end, log_weights[2], rtol=0, atol=1e-6)
+    back = model.log_weights(params, phi[2], end, 32)
+    np.testing.assert_allclose(back, theory.log_z(end), rtol=0, atol=1e-6)
+
+
+def test_a_grid_is_sorted_onto_lines():
+    """Points in one direction from the anchor share a line; each has its time on it."""
+    anchor = Anchor(Phi4Couplings(0.0, 0.1, 0.0), Phi4Couplings(0.0, 0.1, 0.0))
+    at = Phi4Couplings
+    grid = [at(0.5, 0.1, 0.0), at(1.0, 0.1, 0.0), at(0.5, 0.2, 0.0), at(0.25, 0.15, 0.0)]
+    lines = anchor.lines(grid)
+    assert [list(line) for line in lines] == [[3, 2], [0, 1]] or [list(x) for x in lines] == [
+        [0, 1],
+        [3, 2],
+    ]
+    for line in lines:
+        assert list(line.values()) == pytest.approx([0.5, 1.0])
+        end = grid[list(line)[-1]]
+        for place, t in line.items():
+            assert anchor.line(t, double(end)) == pytest.approx(grid[place])
+    wide = Anchor(at(0.0, 0.1, 0.0), at(0.5, 0.1, 0.0))  # a range: points within it stay
+    assert wide.lines([at(0.3, 0.1, 0.0)]) == [{0: 1.0}]
+    assert wide.nearest(double(at(0.9, 0.2, 0.0))) == pytest.approx(at(0.5, 0.1, 0.0))
+
+
+@pytest.fixture(scope="module")
+def carried(tmp_path_factory) -> Sampler:
+    """A small flow at one point, and fields in m and λ that go on from it, little trained."""
+    folder = tmp_path_factory.mktemp("transport")
+    still = {"report": lambda *_: None, "interrupted": lambda: False}
+    small = {"width": 8, "batch": 64, "x64": True, "steps": 40, "learning_rate": 1e-2}
+    config = Config("phi4", (4,), START._asdict(), ode_steps=8, **small)
+    couplings = START._asdict() | RANGES
+    more = {"objective": "transport", "ode_steps": 10, "source": dataclasses.asdict(config)}
+    line = Config("phi4", (4,), couplings, **small, **more)
+    with jax.numpy_dtype_promotion("standard"):  # optax needs it
+        source = Run.create(folder / "source", config)
+        train(source, resume=False, **still)
+        run = Run.create(folder / "line", line, state=first_state(line, source))
+        train(run, resume=True, **still)
+    return Sampler.load(run)
+
+
+def test_every_point_of_a_line_has_right_weights(carried):
+    """log Z and ⟨φ²⟩ at couplings on two lines, from one solution each; 4 σ, 12 numbers."""
+    grid = [Phi4Couplings(m, lam, 0.05) for m, lam in [(0.2, 0.2), (0.4, 0.2), (0.4, 0.25)]]
+    grid += [Phi4Couplings(0.2, 0.225, 0.05), START, Phi4Couplings(0.0, 0.3, 0.05)]
+    for point, ensemble in zip(grid, carried.draw_grid(grid, jax.random.key(3), 4000), strict=True):
+        exact, found = TransferMatrix(carried.theory, point), ensemble.measure()
+        assert ensemble.couplings == point
+        assert found.ess > 0.5
+        assert abs(found.log_z.value - exact.log_z) < 4 * found.log_z.stderr < 0.2
+        phi2 = found.observables["phi2"]
+        assert abs(phi2.value - exact.observables()["phi2"]) < 4 * phi2.stderr < 0.2
+
+
+def test_a_line_is_drawn_as_its_points_are(carried):
+    """The end of a line, drawn alone and with points on the way, from the same random numbers."""
+    end = double(Phi4Couplings(0.5, 0.25, 0.05))
+    _, alone = carried.model.draw(carried.params, jax.random.key(4), end, 64)
+    _, both = carried.model.draw_line(carried.params, jax.random.key(4), end, 64, (0.37, 1.0))
+    np.testing.assert_allclose(both[1], alone, rtol=0, atol=1e-4)
+
+
+def test_around_a_loop_log_z_returns_and_draws_keep_their_law(carried):
+    """Exact draws, carried around a closed loop in (m, λ): the mean weight is Z again, and so is
+    every reweighted average, though no draw comes back to where it was. 4 σ."""
+    theory, model = carried.theory, carried.model
+    exact = TransferMatrix(theory, START)
+    phi = jnp.asarray(exact.sample(np.random.default_rng(5), 4000))
+
+    def loop(t, couplings):
+        angle = 2 * jnp.pi * t
+        return couplings._replace(
+            m=couplings.m + 0.2 * (1 - jnp.cos(angle)), lam=couplings.lam + 0.06 * jnp.sin(angle)
+        )
+
+    start, field = double(START), model.flow.field
+    end, change = jax.jit(
+        lambda params, phi: carry(field.fields, model.flow, params, phi, loop, start)
+    )(carried.params, phi)
+    assert np.abs(end - phi).max() > 1e-3
+    # e^{-S} at the end over the density there, that of the exact draws carried along
+    target = jax.vmap(lambda x: model.path.target(x, start))
+    log_ratio = np.asarray(target(phi) - target(end) - change)
+    weight = np.exp(log_ratio)
+    assert kish_ess(log_ratio) > 0.5
+    error = weight.std() / np.sqrt(len(weight))
+    assert abs(weight.mean() - 1) < 4 * error < 0.1
+    square = np.mean(np.asarray(end) ** 2, axis=1)
+    residual = weight * (square - exact.observables()["phi2"])
+    assert abs(residual.mean()) < 4 * residual.std() / np.sqrt(len(weight))
+
+
+def test_trade_sees_that_the_exact_fields_are_right(free):
+    """∂_t log q = ⟨∂_t S⟩ - ∂_t S on every draw: no loss to the solver's error, no gradient."""
+    _, model, params = free
+    objective = Trade(Setting(model.flow, model.path, model.couplings, 128))
+    np.testing.assert_array_equal(objective.ends, [[1.0]])  # the other end is where it starts
+    state = objective.init(params, jax.random.key(6))
+    compiled = jax.jit(jax.value_and_grad(objective.loss, has_aux=True))
+    for factor, least, most in ((1.0, 0, 1e-9), (0.9, 1e-4, 1)):
+        tried = params._replace(field=jnp.float64(factor))
+        value, (_, metrics) = compiled(tried, state, jax.random.key(7), jnp.ones(()))[0]
+        assert least <= value < most
+        assert (metrics["ess"] > 1 - 1e-9) == (factor == 1.0)
+
+
+def test_trade_follows_the_derivative_by_the_couplings(carried):
+    """Its ∂_t log q is that of Flow.sensitivities, which has it by another way, along the line."""
+    model, params = carried.model, carried.params
+    objective, end = Trade(model.setting), double(Phi4Couplings(0.4, 0.25, 0.05))
+    state = objective.init(params, jax.random.key(8))
+    picked = jnp.arange(5)
+    phi, log_q, score = jax.jit(objective._trajectories)(params, state, picked, end)
+    place, t = 6, jnp.float64(0.5)
+    slope = jax.vmap(lambda x, s: objective._slopes(params, t, x, s, end)[2])
+    there = model.path.anchor.line(t, end)
+    found, slopes = jax.jit(lambda p, x, c: model.flow.sensitivities(p, x, c, ("m", "lam")))(
+        params, phi[place], there
+    )
+    along = (end.m - START.m) * slopes[0] + (end.lam - START.lam) * slopes[1]
+    np.testing.assert_allclose(found, log_q[place], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(slope(phi[place], score[place]), along, rtol=0, atol=1e-3)
+    assert np.abs(along).min() > 1e-2
+
+
+def test_trade_ends_lie_on_the_surface_of_the_box(carried):
+    ends = Trade(carried.model.setting).ends
+    assert ends.shape == (32, 2) and np.abs(ends - 0.5).max(axis=1) == pytest.approx(0.5)
+    corner = (ends > 0.5) @ [1, 2]
+    assert np.bincount(corner).min() >= 6  # all quarters of it
