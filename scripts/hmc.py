@@ -54,10 +54,10 @@ def hmc(
     """Reference configurations by Hamiltonian Monte Carlo.
 
     With Fourier acceleration and cluster flips, for any THEORY on a lattice of any dimension: no
-    flow is needed. COUNT is the number of draws of
-    all chains together, rounded up to a multiple of --chains. Observables are shown beside exact
-    answers where these are known, with errors that allow for autocorrelations. Exit code 3 says
-    that the draws are too few for their autocorrelation time, or that the chains disagree (R-hat).
+    flow is needed. COUNT is the number of draws of all chains together, rounded up to a multiple of
+    --chains. Observables are shown beside exact answers where these are known, with errors that
+    allow for autocorrelations. Exit code 3 says that the draws are too few for their
+    autocorrelation time, or that the chains disagree (R-hat).
 
     \b
     Examples:

@@ -105,7 +105,8 @@ def _readable(result: Mapping[str, Any]) -> str:
 
 
 def _cell(pair: Mapping[str, float] | None) -> str:
-    if pair is None or pair["stderr"] == 0:
+    # an error of rounding alone is none
+    if pair is None or pair["stderr"] <= 1e-12 * abs(pair["value"]):
         return _number(None if pair is None else pair["value"])
     return _output.quantity(pair)
 

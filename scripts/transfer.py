@@ -68,32 +68,45 @@ def _transfer(
 ) -> tuple["Run", list[dict[str, Any]] | None]:
     from lattice_flows.run import Run, lock, refuse_existing
 
-    old, reach = Run.open(source), None
+    old = Run.open(source)
     if not old.finished:
         raise Failure(f"{source} is not trained to its end: lattice-flows train {source} --resume")
+    if resume and Run.exists(path):
+        run = Run.open(path)
+        _training.refuse_contradictions(run, typed, given)
+        if run.config.source is not None and run.config.source_config != old.config:
+            raise Failure(
+                f"{path} does not go on from {source}: give the RUN that it was made from"
+            )
+        with lock(path):
+            _training.carry_on(run, resume=True, interrupted=interrupted)
+        return run, None
+    refuse_existing(path, overwrite)
+    config = _config(old.config, typed, given)
+    if config.x64:
+        _options.use_double_precision()
+    from lattice_flows.transfer import first_state
+
+    state = first_state(config, old)  # all that may be refused is, before anything is written
     with lock(path):
-        if resume and Run.exists(path):
-            run = Run.open(path)
-            _training.refuse_contradictions(run, typed, given)
-        else:
-            refuse_existing(path, overwrite)
-            config = _config(old.config, typed, given)
-            if config.x64:
-                _options.use_double_precision()
-            import jax
-
-            from lattice_flows.sampler import Sampler
-            from lattice_flows.transfer import first_state
-            from lattice_flows.transfer import reach as reached
-
-            state = first_state(config, old)
-            run = Run.create(path, config, overwrite=overwrite, state=state)
-            reach = reached(Sampler.load(run), jax.random.key(config.seed))
-            for point in reach:
-                where = ", ".join(f"{k} {v:g}" for k, v in point["couplings"].items())
-                _output.say(f"before training: ESS {point['ess']:.3g} at {where}")
+        run = Run.create(path, config, overwrite=overwrite, state=state)
+        reach = _reach(run)
         _training.carry_on(run, resume=True, interrupted=interrupted)
     return run, reach
+
+
+def _reach(run: "Run") -> list[dict[str, Any]]:
+    """What the flow is worth before it is trained on, told to the user, too."""
+    import jax
+
+    from lattice_flows.sampler import Sampler
+    from lattice_flows.transfer import reach
+
+    found = reach(Sampler.load(run), jax.random.key(run.config.seed))
+    for point in found:
+        where = ", ".join(f"{k} {v:g}" for k, v in point["couplings"].items())
+        _output.say(f"before training: ESS {point['ess']:.3g} at {where}")
+    return found
 
 
 def _config(old: Config, typed: Mapping[str, Any], given: _values.Given) -> Config:
@@ -102,14 +115,12 @@ def _config(old: Config, typed: Mapping[str, Any], given: _values.Given) -> Conf
     couplings = {**old.couplings, **_values.trained(old.theory, given)}
     elsewhere = typed.get("shape", old.shape) != old.shape
     objective = typed.get("objective", "deformation" if elsewhere else "transport")
-    settings = {**record, "steps": 1000, "objective": objective, **typed, "couplings": couplings}
+    kept = {**record, "steps": 1000}
     if objective in ("transport", "trade"):
-        own = dict.fromkeys(("field", "base", "interpolation"), "auto")
-        acting = ("theory", "shape", "width", "batch", "learning_rate", "ode_steps", "x64", "seed")
+        acting = ("theory", "shape", "width", "learning_rate", "ode_steps", "x64", "seed")
         kept = {name: record[name] for name in acting}
-        settings = {**kept, **own, "steps": 1000, "batch": 512, **typed}
-        settings |= {"objective": objective, "couplings": couplings, "source": record}
-    return Config(**settings)
+        kept |= {"steps": 1000, "batch": 512, "source": record}
+    return Config(**{**kept, **typed, "objective": objective, "couplings": couplings})
 
 
 if __name__ == "__main__":
