@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.stats import norm
 
 from lattice_flows.base.base import Base
 from lattice_flows.config import Config
@@ -20,7 +21,7 @@ from lattice_flows.reproduce.experiment import Settings
 from lattice_flows.sampler import Sampler
 from lattice_flows.setting import Setting
 from lattice_flows.walkers import Couplings
-from theories import FreeField
+from theories import FreeField, LatticeTheory
 from theories.lattice import laplacian_eigenvalues
 
 
@@ -57,6 +58,49 @@ class White(Base):
 
     def sample(self, params, key, couplings):
         return jax.random.normal(key, self.theory.shape) / np.sqrt(2 * self.a)
+
+
+class Shift(NamedTuple):
+    shift: float = 0.25
+
+
+@dataclass(frozen=True)
+class Independent(LatticeTheory):
+    """Sites that do not know of one another: S = Σ ½(φ-a)², so every observable is elementary."""
+
+    name: ClassVar[str] = "independent"
+    Couplings: ClassVar[type] = Shift
+
+    def stiffness(self, couplings):
+        return 0.0
+
+    def potential(self, x, couplings):
+        return (x - couplings.shift) ** 2 / 2
+
+    def quadratic(self, couplings):
+        return 0.5
+
+    def quartic(self, couplings):
+        return 0.0
+
+    def exact(self, couplings):
+        a, v = couplings.shift, self.sites
+        s = 1 / v  # M ~ N(a, s)
+        folded = np.sqrt(2 * s / np.pi) * np.exp(-(a**2) / (2 * s)) + a * (
+            1 - 2 * norm.cdf(-a / np.sqrt(s))
+        )
+        return {
+            "magnetization": a,
+            "abs_magnetization": folded,
+            "susceptibility": 1.0,
+            "susceptibility_abs": v * (a**2 + s - folded**2),
+            "binder_cumulant": 1 - (a**4 + 6 * a**2 * s + 3 * s**2) / (3 * (a**2 + s) ** 2),
+            "phi2": a**2 + 1,
+            "phi4": a**4 + 6 * a**2 + 3,
+            "action_density": 0.5,
+            "positive_mode_weight": norm.cdf(a / np.sqrt(s)),
+            "log_z": v / 2 * np.log(2 * np.pi),
+        }
 
 
 def linear_setting(flow: Flow, couplings: Couplings, batch: int, **more: Any) -> Setting:

@@ -1,62 +1,17 @@
 """Observables against theories whose every number is known."""
 
 import json
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
 
 import jax
 import numpy as np
 import pytest
+from helpers import Independent, Shift
 from scipy.stats import norm
 
 from observables import LONG_NAMES, average, magnetization, measure
 from observables.orbit import actions, orbit_average
 from theories import DoubleWell, FreeField, Phi4
-from theories import LatticeTheory as Theory
 from theories.errors import LatticeFlowsError
-
-
-class Shift(NamedTuple):
-    shift: float = 0.25
-
-
-@dataclass(frozen=True)
-class Independent(Theory):
-    """Sites that do not know of one another: S = Σ ½(φ-a)², so every observable is elementary."""
-
-    name: ClassVar[str] = "independent"
-    Couplings: ClassVar[type] = Shift
-
-    def stiffness(self, couplings):
-        return 0.0
-
-    def potential(self, x, couplings):
-        return (x - couplings.shift) ** 2 / 2
-
-    def quadratic(self, couplings):
-        return 0.5
-
-    def quartic(self, couplings):
-        return 0.0
-
-    def exact(self, couplings):
-        a, v = couplings.shift, self.sites
-        s = 1 / v  # M ~ N(a, s)
-        folded = np.sqrt(2 * s / np.pi) * np.exp(-(a**2) / (2 * s)) + a * (
-            1 - 2 * norm.cdf(-a / np.sqrt(s))
-        )
-        return {
-            "magnetization": a,
-            "abs_magnetization": folded,
-            "susceptibility": 1.0,
-            "susceptibility_abs": v * (a**2 + s - folded**2),
-            "binder_cumulant": 1 - (a**4 + 6 * a**2 * s + 3 * s**2) / (3 * (a**2 + s) ** 2),
-            "phi2": a**2 + 1,
-            "phi4": a**4 + 6 * a**2 + 3,
-            "action_density": 0.5,
-            "positive_mode_weight": norm.cdf(a / np.sqrt(s)),
-            "log_z": v / 2 * np.log(2 * np.pi),
-        }
 
 
 def propose(theory, couplings, rng, n, centre=0.1, width=1.1):

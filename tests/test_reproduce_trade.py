@@ -1,0 +1,39 @@
+"""reproduce trade, on a chain, where the transfer matrix has the answers."""
+
+import numpy as np
+import xarray
+from helpers import untrained
+
+from lattice_flows import reproduce
+from lattice_flows.plots import save_figure
+from lattice_flows.reproduce import trade
+from lattice_flows.reproduce.experiment import Settings
+from lattice_flows.reproduce.record import reproduce as run_experiment
+from theories import Phi4Hopping, TransferMatrix
+
+
+def test_rows_file_and_figure(tmp_path, monkeypatch):
+    """Chains are right to 4 σ (3 couplings, 4 observables), and an untrained flow's likelihood is
+    no higher than the entropy allows: NLL = -⟨log q⟩_p ≥ -⟨log p⟩_p = ⟨S⟩ + log Z."""
+    monkeypatch.setattr(trade, "trained", untrained)
+    monkeypatch.setattr(trade, "SHAPE", (4,))
+    monkeypatch.setattr(trade, "_POINTS", 3)
+    monkeypatch.setattr(trade, "_PER_CHAIN", 16)
+    record = run_experiment(reproduce.find("trade"), Settings())
+    record.save(tmp_path / "a.nc")
+    with xarray.open_dataset(tmp_path / "a.nc") as file:
+        np.testing.assert_allclose(file["kappa"], [0.22, 0.27, 0.32])
+        for i, kappa in enumerate(file["kappa"].values):
+            theory = Phi4Hopping((4,))
+            exact = TransferMatrix(theory, theory.from_values(kappa=float(kappa), lam=0.02))
+            answers = exact.observables()
+            for name in trade.OBSERVABLES:
+                column = f"{name}_hmc"
+                assert abs(file[column][i] - answers[name]) < 4 * file[f"{column}_stderr"][i]
+            entropy = 4 * answers["action_density"] + exact.log_z
+            excess = file["nll"][i] - entropy
+            assert -4 * file["nll_stderr"][i] < excess < 4
+        lowest = float(file["ess"].min())
+    assert record.rows[0].ours.value == lowest and 0 < lowest < 1
+    save_figure(record.figure(), tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
