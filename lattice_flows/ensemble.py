@@ -19,10 +19,18 @@ from lattice_flows.files import (
     read_dataset,
     write_dataset,
 )
-from observables import Estimate, Measurement, kish_ess, quantities
+from observables import (
+    Correlator,
+    Estimate,
+    Measurement,
+    is_reliable,
+    kish_ess,
+    max_weight_share,
+    quantities,
+)
 from observables.chains import as_chains
 from observables.weights import as_log_weights
-from theories import LatticeTheory, Theory
+from theories import LatticeTheory, Theory, TransferMatrix
 from theories.errors import LatticeFlowsError
 
 
@@ -99,6 +107,28 @@ class Ensemble:
             orbit=self.orbit,
         )
 
+    @property
+    def reliable(self) -> bool:
+        """Whether the weights can carry estimates at all."""
+        if self.log_weights is None:
+            return True
+        return is_reliable(self.ess, max_weight_share(self.log_weights), len(self))
+
+    def correlator(self) -> Correlator:
+        """Correlator and gap at all distances; raises LatticeFlowsError off the lattice."""
+        if not isinstance(self.theory, LatticeTheory):
+            raise LatticeFlowsError(f"{self.theory.name} is not on a lattice: it has no correlator")
+        return observables.correlator(
+            self.theory, self.configurations, self.log_weights, chains=self.chains
+        )
+
+    def exact_correlator(self) -> tuple[Correlator, float] | None:
+        """The exact ones, and the gap of the infinite lattice; None where not known."""
+        exact = self.theory.exact(self.couplings)
+        if not isinstance(exact, TransferMatrix):
+            return None
+        return observables.exact_correlator(exact), exact.energy_gap
+
     def save(self, path: str | os.PathLike) -> None:
         """Write the ensemble to a netCDF file, replacing what was there; bit-exact on `load`."""
         draw, sites = ("draw",), site_dimensions(self.theory)
@@ -172,6 +202,50 @@ def save_measurement(path: str | os.PathLike, ensemble: Ensemble, measurement: M
         variables,
         title=f"observables of {describe(ensemble.theory)}",
         config=config_of(ensemble.theory, ensemble.couplings) | {"draws": measurement.n},
+        references=ensemble.theory.references,
+        attributes={"lf_provenance": dict(ensemble.provenance)},
+    )
+
+
+def save_correlator(
+    path: str | os.PathLike,
+    ensemble: Ensemble,
+    found: Correlator,
+    exact: tuple[Correlator, float] | None,
+) -> None:
+    """Write correlator and gap by distance, with exact ones where given, replacing what was there.
+
+    What is not known is NaN, and so is the gap at distance 0.
+    """
+    at = ("distance",)
+
+    def padded(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.append(np.nan, np.where(np.isfinite(values), values, np.nan))
+
+    variables = coupling_variables(ensemble.couplings) | {
+        "distance": Variable(at, np.arange(len(found.value)), "distance between slices, in sites"),
+        "correlator": Variable(at, found.value, "connected correlator of slices"),
+        "correlator_stderr": Variable(at, found.stderr, "standard error of the correlator"),
+        "gap": Variable(at, padded(found.gap), "gap that the correlator decays with"),
+        "gap_stderr": Variable(at, padded(found.gap_stderr), "standard error of the gap"),
+        "ess": Variable((), np.asarray(ensemble.ess), "effective sample size (Kish) / draws"),
+        "reliable": Variable((), np.asarray(ensemble.reliable), "error bars can be believed"),
+    }
+    if exact is not None:
+        known, energy_gap = exact
+        variables |= {
+            "correlator_exact": Variable(at, known.value, "exact correlator"),
+            "gap_exact": Variable(
+                at, padded(known.gap), "gap that the exact correlator decays with"
+            ),
+            "energy_gap": Variable((), np.asarray(energy_gap), "gap of the infinite lattice"),
+        }
+    write_dataset(
+        path,
+        "correlator",
+        variables,
+        title=f"correlator of {describe(ensemble.theory)}",
+        config=config_of(ensemble.theory, ensemble.couplings) | {"draws": len(ensemble)},
         references=ensemble.theory.references,
         attributes={"lf_provenance": dict(ensemble.provenance)},
     )

@@ -1,6 +1,9 @@
 """What is measured: weights, estimators with errors, and the observables made of them."""
 
 from .chains import Mixing as Mixing
+from .correlators import Correlator as Correlator
+from .correlators import correlator as correlator
+from .correlators import exact_correlator as exact_correlator
 from .derivatives import derivative_names as derivative_names
 from .derivatives import derivatives as derivatives
 from .derivatives import exact_derivatives as exact_derivatives

@@ -6,6 +6,7 @@ The command modules import nothing heavy at their top, so that --help answers at
 import click
 
 from lattice_flows.scripts._command import Group
+from lattice_flows.scripts.correlator import correlator
 from lattice_flows.scripts.evaluate import evaluate
 from lattice_flows.scripts.exact import exact
 from lattice_flows.scripts.hmc import hmc
@@ -35,7 +36,19 @@ def main() -> None:
     """
 
 
-for command in (exact, train, transfer, evaluate, sample, hmc, measure, scan, plot, reproduce):
+for command in (
+    exact,
+    train,
+    transfer,
+    evaluate,
+    sample,
+    hmc,
+    measure,
+    correlator,
+    scan,
+    plot,
+    reproduce,
+):
     main.add_command(command)
 
 

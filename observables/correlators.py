@@ -1,0 +1,98 @@
+"""Correlators, and the gap of the spectrum that they decay with.
+
+    C(r) = ⟨φ̄_t φ̄_{t+r}⟩ - ⟨φ̄⟩²,      φ̄_t = mean of φ over the sites of slice t,
+
+averaged over t; slices lie across the first direction and, where others are of the same length,
+across those, too. On a periodic lattice of T slices the two lowest states alone give
+C(r) ∝ cosh(Δ (T/2 - r)), Δ = E₁ - E₀ in lattice units, and then
+
+    Δ(r) = arcosh((C(r-1) + C(r+1)) / 2C(r))
+
+is Δ at every r. Higher states make it larger, the least at r = T/2.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from theories import LatticeFlowsError, LatticeTheory, TransferMatrix
+
+from .chains import as_chains
+from .estimators import BLOCKS, as_samples, jackknife
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Correlator:
+    """C(r) at r = 0 … T/2, and Δ(r) at r = 1 … T/2, with standard errors; T slices.
+
+    A gap is NaN, its error infinite, where the noise of C leaves none.
+    """
+
+    value: Array
+    stderr: Array
+    gap: Array
+    gap_stderr: Array
+
+
+def correlator(
+    theory: LatticeTheory,
+    configurations: ArrayLike,
+    log_weights: ArrayLike | None = None,
+    *,
+    chains: int | None = None,
+) -> Correlator:
+    """C(r) and Δ(r) of draws (n, *shape) from, or weighted to, p; arguments as of `measure`.
+
+    Of chains each is a block of the jackknife.
+
+    Raises LatticeFlowsError for fewer than two draws, fewer than four slices, or numbers that are
+    not finite.
+    """
+    phi, length = as_samples(configurations), theory.shape[0]
+    if length < 4:
+        raise LatticeFlowsError("a correlator needs 4 sites or more in the first direction")
+    found, covariance = jackknife(
+        lambda averages: _values(averages, length),
+        _samples(phi),
+        log_weights,
+        # chains are independent of one another, draws within them are not
+        blocks=BLOCKS if chains is None else as_chains(chains, len(phi), log_weights),
+    )
+    errors = np.sqrt(np.diag(covariance))
+    known = np.isfinite(found) & np.isfinite(errors)
+    found, errors = np.where(known, found, np.nan), np.where(known, errors, np.inf)
+    r = length // 2 + 1
+    return Correlator(found[:r], errors[:r], found[r:], errors[r:])
+
+
+def exact_correlator(exact: TransferMatrix) -> Correlator:
+    """C(r) and Δ(r) of a chain, without errors, from its transfer matrix."""
+    r = exact.length // 2 + 1
+    found = _values(np.append(exact.correlator()[:r], exact.magnetization), exact.length)
+    none = np.zeros_like(found)
+    return Correlator(found[:r], none[:r], found[r:], none[r:])
+
+
+def _samples(phi: Array) -> Array:
+    """(n, T/2 + 2): the mean of φ̄_t φ̄_{t+r} over t at r = 0 … T/2, and of φ."""
+    length, axes = phi.shape[1], range(1, phi.ndim)
+    directions = [axis for axis in axes if phi.shape[axis] == length]
+    products = np.zeros((len(phi), length // 2 + 1))
+    for direction in directions:
+        slices = phi.mean(axis=tuple(axis for axis in axes if axis != direction))
+        power = np.abs(np.fft.rfft(slices, axis=1)) ** 2 / length
+        products += np.fft.irfft(power, n=length, axis=1)[:, : length // 2 + 1]
+    return np.column_stack([products / len(directions), phi.reshape(len(phi), -1).mean(axis=1)])
+
+
+def _values(averages: Array, length: int) -> Array:
+    """C(r) and Δ(r) of averages (..., T/2 + 2) over T = `length` slices."""
+    connected = averages[..., :-1] - averages[..., -1:] ** 2
+    beyond = connected[..., -2 if length % 2 == 0 else -1, None]  # C(r) = C(T-r)
+    neighbours = connected[..., :-1] + np.concatenate([connected[..., 2:], beyond], axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        gaps = np.arccosh(neighbours / (2 * connected[..., 1:]))
+    return np.concatenate([connected, gaps], axis=-1)

@@ -1,0 +1,107 @@
+"""lattice-flows correlator: how correlations of an ensemble decay, and the gap they decay with."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lattice_flows.scripts import _options, _output
+from lattice_flows.scripts._command import UNRELIABLE, Command, Failure
+
+if TYPE_CHECKING:
+    from lattice_flows.ensemble import Ensemble
+    from observables import Correlator
+
+
+@click.command(cls=Command)
+@click.argument("path", metavar="ENSEMBLE.nc", type=click.Path(path_type=Path))
+@_options.output("Write the correlator: JSON if FILE ends in .json, else netCDF.")
+@_options.x64
+@_options.common
+def correlator(
+    path: Path, output: Path | None, overwrite: bool, as_json: bool, seed: int | None
+) -> None:
+    """Correlator and gap of an ensemble.
+
+    C(r), the connected correlator of slices r apart, and the gap that it decays with at r, in
+    lattice units, with errors, reweighted where ENSEMBLE.nc has weights; beside exact ones where
+    they are known. The gap of a double well is that times period/sites. Nothing is drawn at random:
+    --x64 and --seed change nothing. Exit code 3 says that the weights cannot carry the estimates.
+
+    \b
+    Example:
+      lattice-flows correlator ensemble.nc -o correlator.nc
+    """
+    from lattice_flows.ensemble import Ensemble, save_correlator
+
+    ensemble = Ensemble.load(path)
+    found, exact = ensemble.correlator(), ensemble.exact_correlator()
+    result = _result(ensemble, found, exact)
+    if output is not None and output.suffix == ".json":
+        _output.write_json(output, result)
+    elif output is not None:
+        save_correlator(output, ensemble, found, exact)
+    click.echo(_output.json_text(result) if as_json else _readable(result))
+    if not ensemble.reliable:
+        raise Failure(
+            f"unreliable: effective sample size {ensemble.ess:.2g} of the draws "
+            f"({_output.headline(result)}); draw more, or train longer",
+            UNRELIABLE,
+        )
+
+
+def _result(ensemble: "Ensemble", found: "Correlator", exact: Any) -> dict[str, Any]:
+    """The JSON object; what is not known is null, and so is the gap at r = 0."""
+    from lattice_flows.ensemble import config_of
+
+    def pairs(values: Any, errors: Any, missing: int) -> dict[str, list[float | None]]:
+        known = [None] * missing
+        return {
+            "value": known + [float(x) if x == x else None for x in values],
+            "stderr": known + [float(x) if x < float("inf") else None for x in errors],
+        }
+
+    result: dict[str, Any] = config_of(ensemble.theory, ensemble.couplings) | {
+        "correlator": pairs(found.value, found.stderr, 0),
+        "gap": pairs(found.gap, found.gap_stderr, 1),
+        "ess": ensemble.ess,
+        "reliable": ensemble.reliable,
+        "n": len(ensemble),
+        "exact": None,
+    }
+    if exact is not None:
+        at_distances, asymptotic = exact
+        result["exact"] = {
+            "correlator": at_distances.value.tolist(),
+            "gap": [None, *at_distances.gap.tolist()],
+            "energy_gap": asymptotic,
+        }
+    return result
+
+
+def _readable(result: dict[str, Any]) -> str:
+    """The table of distances."""
+    exact = result["exact"]
+
+    def column(name: str) -> list[str]:
+        value, error = (result[name][of] for of in ("value", "stderr"))
+        pairs = zip(value, error, strict=True)
+        return ["-" if v is None else _output.quantity({"value": v, "stderr": e}) for v, e in pairs]
+
+    columns = [column("correlator"), column("gap")]
+    header = ["distance", "correlator", "gap"]
+    if exact:
+        header = ["distance", "correlator", "exact", "gap", "exact"]
+        shown = [
+            ["-" if x is None else f"{x:.6g}" for x in exact[k]] for k in ("correlator", "gap")
+        ]
+        columns = [columns[0], shown[0], columns[1], shown[1]]
+    rows = [[str(r), *row] for r, row in enumerate(zip(*columns, strict=True))]
+    lines = [_output.headline(result), _output.table([header, *rows])]
+    if exact:
+        lines.append(f"gap of the infinite lattice: {exact['energy_gap']:.6g}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    correlator()
