@@ -4,6 +4,7 @@ One that is finished is used as it is, one that was interrupted is carried on, s
 reproduction can be stopped and started.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,10 +13,11 @@ import numpy as np
 
 from lattice_flows.config import Config
 from lattice_flows.interrupt import Interrupted
+from lattice_flows.params import Params
 from lattice_flows.reproduce.experiment import Settings
 from lattice_flows.run import Run, lock
 from lattice_flows.sampler import Sampler
-from lattice_flows.training import train
+from lattice_flows.training import CHUNK, Trainer, train
 from observables import Estimate
 from theories.errors import LatticeFlowsError
 
@@ -47,6 +49,28 @@ def trained(settings: Settings, name: str, config: Config) -> Sampler:
                 jax.config.update("jax_enable_x64", before)
             run.finish()
     return Sampler.load(run)
+
+
+def train_afresh(
+    settings: Settings, config: Config, known: Params | None = None
+) -> tuple[Sampler, float]:
+    """The flow of `config`, kept in no run, and the CPU seconds of its training with compilation.
+
+    What is not None of the `known` parameters is taken as it is. Raises Interrupted.
+    """
+    begin = time.process_time()
+    with jax.enable_x64(False):  # the very training of `lattice-flows train`
+        trainer = Trainer(config)
+        state = trainer.init(jax.random.key(config.seed), known)
+        with settings.progress(f"train {config.trained_on()}", config.steps) as report:
+            for step in range(CHUNK, config.steps + CHUNK, CHUNK):
+                if settings.interrupted():
+                    raise Interrupted("interrupted, nothing is kept: give the same command again")
+                size = min(CHUNK, config.steps - (step - CHUNK))
+                state, metrics = trainer.advance(state, steps=size)
+                report(min(step, config.steps), jax.tree.map(float, metrics))
+    spent = time.process_time() - begin
+    return Sampler(config, trainer.model, jax.tree.map(np.asarray, state.params), {}), spent
 
 
 def number(report: Mapping[str, Any], key: str) -> Estimate:
