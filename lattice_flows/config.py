@@ -118,8 +118,9 @@ class Config:
     points: str = _option(
         "both",
         "Where the residual is evaluated: persistent walkers, the flow's own trajectories, both, "
+        "both and walkers with their mean stretched (for --objective trade to go on from), "
         "weighted and moved trajectories, a uniform box.",
-        choices=("both", "own", "walkers", "transported", "box"),
+        choices=("both", "wide", "own", "walkers", "transported", "box"),
     )
     half_box: float = _option(10.0, "Half the side of --points box.", above=0)
     weighted: bool = _option(False, "Own trajectories count by their weights as draws of p_t.")

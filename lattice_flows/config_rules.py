@@ -124,7 +124,10 @@ def refuse_idle(config: "Config") -> None:
         ),
         "base_curvature": (config.base == "ultralocal", "--base ultralocal"),
         "base_width": (config.base == "normal", "--base normal"),
-        "curriculum": (bool(config.ranges), "a coupling with a range"),
+        "curriculum": (
+            bool(config.ranges) and config.objective != "trade",
+            "a coupling that has a range, in objectives other than trade,",
+        ),
     }
     for f in dataclasses.fields(config):
         useful, where = acts.get(f.name, (True, ""))

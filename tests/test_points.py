@@ -114,3 +114,28 @@ def test_a_network_for_the_constant_is_trained_with_the_field():
     value, slope = jax.jit(jax.value_and_grad(loss))(constant)
     assert value > 1e-3  # the exact field with a wrong C_t
     assert all(np.abs(x).max() > 1e-6 for x in jax.tree.leaves(slope))
+
+
+def test_wide_points_are_those_of_both_and_walkers_of_a_stretched_mean():
+    """They have the weights of own points: none for C_t. What fluctuates about the mean is kept."""
+    made = setting("wide")
+    params = Params((), jnp.float64(1.0))
+    draw_key = jax.random.key(3)
+    found = {}
+    for points in ("both", "wide"):
+        source = SOURCES[points](made)
+        state = source.init(params, jax.random.key(2))
+        found[points] = jax.jit(source.draw)(params, state, draw_key, OPEN)[0]
+    both, wide = found["both"], found["wide"]
+    count = both.phi.shape[1]
+    np.testing.assert_array_equal(wide.phi[:, :count], both.phi)
+    np.testing.assert_array_equal(wide.reference[:, :count], both.reference)
+    added = np.asarray(wide.phi[:, count:])
+    assert added.shape[1] == 4 and not np.any(wide.reference[:, count:])
+    assert abs(np.sum(wide.weight) - 1) < 0.1
+    walkers = np.asarray(both.phi[:, :4])
+    means, stretched = (x.mean(axis=-1, keepdims=True) for x in (walkers, added))
+    np.testing.assert_allclose(added - stretched, walkers - means, rtol=0, atol=1e-12)
+    factors = (stretched / means).ravel()
+    assert 1 <= factors.min() < 1.1 and 2.4 < factors.max() <= 2.5
+    np.testing.assert_allclose(factors.mean(), 1.75, atol=0.02)

@@ -181,12 +181,17 @@ def test_around_a_loop_log_z_returns_and_draws_keep_their_law(carried):
     assert abs(residual.mean()) < 4 * residual.std() / np.sqrt(len(weight))
 
 
+def opened(state):
+    """All of every line at once."""
+    return state._replace(lines=state.lines._replace(front=jnp.ones_like(state.lines.front)))
+
+
 def test_trade_sees_that_the_exact_fields_are_right(free):
     """∂_t log q = ⟨∂_t S⟩ - ∂_t S on every draw: no loss to the solver's error, no gradient."""
     _, model, params = free
     objective = Trade(Setting(model.flow, model.path, model.couplings, 128))
     np.testing.assert_array_equal(objective.ends, [[1.0]])  # the other end is where it starts
-    state = objective.init(params, jax.random.key(6))
+    state = opened(objective.init(params, jax.random.key(6)))
     compiled = jax.jit(jax.value_and_grad(objective.loss, has_aux=True))
     for factor, least, most in ((1.0, 0, 1e-9), (0.9, 1e-4, 1)):
         tried = params._replace(field=jnp.float64(factor))
@@ -203,7 +208,7 @@ def test_trade_follows_the_derivative_by_the_couplings(carried):
     picked = jnp.arange(5)
     phi, log_q, score = jax.jit(objective._trajectories)(params, state, picked, end)
     place, t = 6, jnp.float64(0.5)
-    slope = jax.vmap(lambda x, s: objective._slopes(params, t, x, s, end)[2])
+    slope = jax.vmap(lambda x, s: objective._slopes(params, t, x, s, end)[3])
     there = model.path.anchor.line(t, end)
     found, slopes = jax.jit(lambda p, x, c: model.flow.sensitivities(p, x, c, ("m", "lam")))(
         params, phi[place], there
@@ -219,3 +224,39 @@ def test_trade_ends_lie_on_the_surface_of_the_box(carried):
     assert ends.shape == (32, 2) and np.abs(ends - 0.5).max(axis=1) == pytest.approx(0.5)
     corner = (ends > 0.5) @ [1, 2]
     assert np.bincount(corner).min() >= 6  # all quarters of it
+
+
+def test_residual_in_growing_units_vanishes_for_the_same_flows(carried):
+    """Draws of q ∝ p e^{-ε φ̂}, φ̂ in units that grow as the draws do, keep R_w constant.
+
+    ⟨w, s + ∇S⟩ is -⟨w, ∇e⟩, the change of e = log p - log q at φ̂ fixed.
+    """
+    model, params = carried.model, carried.params
+    objective, theta = Trade(model.setting), double(Phi4Couplings(0.4, 0.25, 0.05))
+    rng = np.random.default_rng(11)
+    phi = jnp.asarray(rng.normal(0.5, 1, (6, *carried.theory.shape)))
+    velocity = jnp.asarray(rng.normal(0, 1, phi.shape)) + 0.7 * phi
+    direction = jnp.asarray(rng.normal(0, 1, phi.shape[1:]))
+    t = jnp.float64(0.5)
+    force = jax.vmap(lambda x: jax.grad(model.path.energy, argnums=2)(params, t, x, theta))(phi)
+    found = objective._growth(params, theta, t, phi, direction[None] - force, velocity)
+    modes, flowing = (np.fft.fftn(np.asarray(x), axes=(1,)) for x in (phi, velocity))
+    growth = (modes.conj() * flowing).real.mean(0) / (np.abs(modes) ** 2).mean(0)
+    w = np.fft.ifftn(growth * modes, axes=(1,)).real
+    np.testing.assert_allclose(found, w @ np.asarray(direction), rtol=1e-9, atol=1e-9)
+
+
+def test_front_moves_out_where_weights_are_good_and_back_where_not(carried):
+    objective, params = Trade(carried.model.setting), carried.params
+    state = objective.init(params, jax.random.key(12))
+    loss = jax.jit(objective.loss)
+    for key in jax.random.split(jax.random.key(13), 3):
+        _, (state, metrics) = loss(params, state, key, jnp.ones(()))
+    moved = np.asarray(state.lines.front)
+    assert metrics["ess_at_front"] > 0.95 and moved.max() > 0.02
+    assert np.all((moved == 0.02) | (moved > 0.02))
+    broken = params._replace(field=jax.tree.map(lambda x: x + 0.1, params.field))
+    for key in jax.random.split(jax.random.key(14), 3):
+        _, (state, metrics) = loss(broken, opened(state), key, jnp.ones(()))
+    assert metrics["ess_at_front"] < 0.5
+    assert np.min(state.lines.front) < 1

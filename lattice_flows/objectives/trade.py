@@ -8,12 +8,22 @@ straight lines θ(t) (transport.py), so that the boundary holds by construction,
 
     ∂_t log q = -∇·V - ⟨V, s⟩,      s = ∇ log q_t,      ds/dt = -(∂V/∂φ)ᵀ s - ∇(∇·V):
 
-one solution gives the residual at every coupling on a line. The loss is its Huber penalty on the
-draws with their weights, the score held fixed. The averages ⟨∂_t S⟩, with the same weights, are
-kept as running averages at a grid of times on a set of lines. Two things keep a line from learning
-of what it does not know yet: points count the less, the further the ESS of their weights, and of
-those before them, falls below a half; and as e^{-ε Σ losses between θ₀ and the point}, so that
-learning spreads outwards.
+one solution gives the residual R = ∂_t log q + ∂_t S - ⟨∂_t S⟩ at every coupling on a line. It
+says how log q - log p changes, and nothing of its value: what the boundary gets wrong at some φ
+stays wrong there. So the boundary must be right where draws at other couplings will be (--points
+wide).
+
+At a fixed φ is one choice. Where log q - log p is not constant but e, R holds -⟨V, ∇e⟩, and a field
+that is to make up for that roughens e further on. In units of the field that grow along the line as
+the draws do, mode by mode, w_k = a_k φ_k with a_k = ⟨φ_k* V_k⟩/⟨|φ_k|²⟩, the derivative is
+
+    R_w = R + ⟨w, s + ∇S⟩,
+
+which vanishes for the same flows, and of V only V - w meets ∇e. The loss is the Huber penalty of
+R_w on the draws with their weights, the score and w held fixed. The averages ⟨∂_t S⟩, with the same
+weights, are running ones at a grid of times. A line learns outwards: it ends at a *front* that
+moves on where the ESS of the weights there is enough, back where it is not, and a point counts as
+e^{-ε Σ losses between θ₀ and the point}, where ε decays as the front goes out.
 """
 
 from dataclasses import dataclass, replace
@@ -28,32 +38,54 @@ from numpy.typing import NDArray
 from lattice_flows.flow import Flow
 from lattice_flows.params import Params
 from lattice_flows.setting import Setting
-from lattice_flows.transport import FlowBase
+from lattice_flows.transport import CouplingLine, FlowBase
+from theories.lattice import filter_modes
 
 _POOL = 4096  # draws of the boundary, made once
 _STEPS = 12  # of the solver in training, and points on a line
 _LINES = 16  # for each coupling that varies, where several do
 _AT_ONCE = 4  # lines in one training step
-_MEMORY = 0.9  # of the running averages, from one visit to the next
+_MEMORY = 0.9  # of running averages, from one visit to the next
 _GATE = 0.1  # ESS below which the weights say nothing of an average
-_BELIEVED = 0.5  # ESS below which a point, and those behind it, count for less
-_CAUSALITY = 2.0  # ε
+_CAUSALITY = 5.0  # ε, times the part of a line that is still closed
 _LARGEST = 5.0  # weight of one draw in the loss, where all have 1 on average
+_FRONT = 0.02  # where it begins
+_ENOUGH, _WITHIN = 0.85, 0.05  # ESS at the front; it goes at full speed this far above or below
+_SPEED = 0.002  # of the front, in one visit
+
+
+class Lines(NamedTuple):
+    """What is known of L lines at T points each, or of one line, without the leading axis.
+
+    mean: (L, T), ⟨∂_t S⟩. count: (L, T), effective draws in it. loss: (L, T). front: (L,), how far
+    of each line is open.
+    """
+
+    mean: jax.Array
+    count: jax.Array
+    loss: jax.Array
+    front: jax.Array
 
 
 class Knowledge(NamedTuple):
-    """Draws of the boundary, and what is known at T points of each of L lines.
-
-    phi: (P, *shape), log_q: (P,), score: (P, *shape). mean: (L, T), ⟨∂_t S⟩. count: (L, T),
-    effective draws in it. loss: (L, T).
-    """
+    """Draws of the boundary and the lines: phi (P, *shape), log_q (P,), score (P, *shape)."""
 
     phi: jax.Array
     log_q: jax.Array
     score: jax.Array
+    lines: Lines
+
+
+class Visit(NamedTuple):
+    """What one visit finds at a point of a line: the penalty, and the weights' ESS as a fraction.
+
+    mean, count: the running average with it.
+    """
+
+    loss: jax.Array
+    ess: jax.Array
     mean: jax.Array
     count: jax.Array
-    loss: jax.Array
 
 
 @dataclass(frozen=True)
@@ -94,75 +126,114 @@ class Trade:
         setting = self.setting
         theta = setting.couplings.at(jnp.full(len(setting.couplings.ranges), 0.5))
         draws = setting.flow.base.draw_with_score(params.base, key, theta, _POOL)
-        known = jnp.zeros((len(self.ends), _STEPS + 1))
-        return Knowledge(*draws, known, known, known)
+        count = len(self.ends)
+        none = jnp.zeros((count, _STEPS + 1))
+        return Knowledge(*draws, Lines(none, none, none, jnp.full(count, _FRONT)))
 
     def loss(
         self, params: Params, state: Knowledge, key: jax.Array, opened: jax.Array
     ) -> tuple[jax.Array, tuple[Knowledge, dict[str, jax.Array]]]:
-        setting = self.setting
+        """The loss on some of the lines; the fronts are its curriculum, `opened` is not used."""
         line_key, draw_key = jax.random.split(key)
-        lines = min(_AT_ONCE, len(self.ends))
-        chosen = jax.random.choice(line_key, len(self.ends), (lines,), replace=False)
-        ends = jnp.asarray(self.ends, state.mean.dtype)[chosen]
-        n = max(16, setting.batch // (8 * lines))
-        picked = jax.random.randint(draw_key, (lines, n), 0, _POOL)
+        count = min(_AT_ONCE, len(self.ends))
+        chosen = jax.random.choice(line_key, len(self.ends), (count,), replace=False)
+        ends = jnp.asarray(self.ends, state.phi.dtype)[chosen]
+        n = max(16, self.setting.batch // (8 * count))
+        picked = jax.random.randint(draw_key, (count, n), 0, _POOL)
+        before = jax.tree.map(lambda x: x[chosen], state.lines)
+        losses, after, ess = jax.vmap(
+            lambda end, picked, line: self._visit(params, state, end, picked, line)
+        )(ends, picked, before)
+        lines = jax.tree.map(lambda x, new: x.at[chosen].set(new), state.lines, after)
+        metrics = {
+            "ess": jnp.mean(ess),
+            "ess_at_front": jnp.mean(ess[:, -1]),
+            "front": jnp.mean(lines.front),
+        }
+        return jnp.mean(losses), (state._replace(lines=lines), metrics)
 
-        def line(place, picked, mean, count, loss):
-            theta = setting.couplings.at(place, opened)
-            phi, log_q, score = self._trajectories(
-                jax.lax.stop_gradient(params), state, picked, theta
-            )
-            known = count * _MEMORY
-
-            def at(t, phi, log_q, score, mean, known):
-                energy, rate, slope = jax.vmap(lambda x, s: self._slopes(params, t, x, s, theta))(
-                    phi, score
-                )
-                weights = jax.nn.softmax(-energy - log_q)
-                effective = 1 / jnp.sum(weights**2)
-                share = known / (known + effective)
-                # ∂_t log q has mean 0 under q, and near q = p takes the noise of ∂_t S with it
-                both = jax.lax.stop_gradient(rate + slope)
-                mean = share * mean + (1 - share) * jnp.sum(weights * both)
-                trusted = effective > _GATE * n
-                centre = jnp.where(trusted, mean, jnp.mean(both))
-                huber = jnp.sqrt(1 + (slope + rate - centre) ** 2) - 1
-                huber = jnp.sum(jnp.minimum(weights, _LARGEST / n) * huber)
-                return huber, effective, mean, known + effective
-
-            times = jnp.asarray(self.times, phi.dtype)
-            losses, effective, means, counts = jax.vmap(at)(times, phi, log_q, score, mean, known)
-            trusted = effective > _GATE * n
-            # as far as the draws can be believed, at the point and all the way to it
-            believed = jnp.cumprod(jnp.minimum(1, effective / (_BELIEVED * n)))
-            counts_for = believed * jnp.exp(-_CAUSALITY * (jnp.cumsum(loss) - loss))
-            past = jnp.minimum(jax.lax.stop_gradient(losses), 10.0)
-            new = (
-                jnp.where(trusted, means, mean),
-                jnp.where(trusted, counts, count),
-                _MEMORY * loss + (1 - _MEMORY) * past,
-            )
-            return jnp.mean(counts_for * losses), new, effective / n
-
-        known = tuple(x[chosen] for x in (state.mean, state.count, state.loss))
-        losses, (mean, count, loss), ess = jax.vmap(line)(ends, picked, *known)
-        state = state._replace(
-            mean=state.mean.at[chosen].set(mean),
-            count=state.count.at[chosen].set(count),
-            loss=state.loss.at[chosen].set(loss),
+    def _visit(
+        self, params: Params, state: Knowledge, end: jax.Array, picked: jax.Array, line: Lines
+    ) -> tuple[jax.Array, Lines, jax.Array]:
+        """The loss on one line, what is known of it afterwards, and the ESS at its points."""
+        path = self.setting.path
+        assert isinstance(path, CouplingLine)
+        theta = path.anchor.line(line.front, self.setting.couplings.at(end))
+        frozen = jax.lax.stop_gradient(params)
+        phi, log_q, score = self._trajectories(frozen, state, picked, theta)
+        times = jnp.asarray(self.times, phi.dtype)
+        found = jax.vmap(lambda *at: self._point(params, theta, *at))(
+            times, phi, log_q, score, line.mean, line.count * _MEMORY
         )
-        metrics = {"ess": jnp.mean(ess), "ess_at_end": jnp.mean(ess[:, -1])}
-        return jnp.mean(losses), (state, metrics)
+        trusted = found.ess > _GATE
+        epsilon = _CAUSALITY * (1 - line.front)
+        causal = jnp.exp(-epsilon * (jnp.cumsum(line.loss) - line.loss))
+        past = jnp.minimum(jax.lax.stop_gradient(found.loss), 10.0)
+        ahead = jnp.clip((found.ess[-1] - _ENOUGH) / _WITHIN, -1, 1)
+        known = Lines(
+            jnp.where(trusted, found.mean, line.mean),
+            jnp.where(trusted, found.count, line.count),
+            _MEMORY * line.loss + (1 - _MEMORY) * past,
+            jnp.clip(line.front + _SPEED * ahead, _FRONT, 1.0),
+        )
+        return jnp.mean(causal * found.loss), known, found.ess
+
+    def _point(
+        self,
+        params: Params,
+        theta: Any,
+        t: jax.Array,
+        phi: jax.Array,
+        log_q: jax.Array,
+        score: jax.Array,
+        mean: jax.Array,
+        count: jax.Array,
+    ) -> Visit:
+        """One point of the line to theta: draws (n, *shape), and what was known of ⟨∂_t S⟩."""
+        n = len(phi)
+        velocity, energy, rate, slope = jax.vmap(lambda x, s: self._slopes(params, t, x, s, theta))(
+            phi, score
+        )
+        velocity = jax.lax.stop_gradient(velocity)
+        rate = rate + self._growth(params, theta, t, phi, score, velocity)
+        weights = jax.nn.softmax(-energy - log_q)
+        effective = 1 / jnp.sum(weights**2)
+        share = count / (count + effective)
+        # ∂_t log q has mean 0 under q, and near q = p takes the noise of ∂_t S with it
+        both = jax.lax.stop_gradient(rate + slope)
+        mean = share * mean + (1 - share) * jnp.sum(weights * both)
+        centre = jnp.where(effective > _GATE * n, mean, jnp.mean(both))
+        penalty = jnp.sqrt(1 + (slope + rate - centre) ** 2) - 1
+        loss = jnp.sum(jnp.minimum(weights, _LARGEST / n) * penalty)
+        return Visit(loss, effective / n, mean, count + effective)
+
+    def _growth(
+        self,
+        params: Params,
+        theta: Any,
+        t: jax.Array,
+        phi: jax.Array,
+        score: jax.Array,
+        velocity: jax.Array,
+    ) -> jax.Array:
+        """⟨w, s + ∇S⟩ of draws (n, *shape), w_k = a_k φ_k, the growth of their modes."""
+        axes = tuple(range(1, phi.ndim))
+        modes, flowing = jnp.fft.fftn(phi, axes=axes), jnp.fft.fftn(velocity, axes=axes)
+        rates = jnp.mean((modes.conj() * flowing).real, 0) / jnp.mean(jnp.abs(modes) ** 2, 0)
+        force = jax.vmap(jax.grad(self.setting.path.energy, argnums=2), (None, None, 0, None))(
+            params, t, phi, theta
+        )
+        w = jax.vmap(lambda x: filter_modes(rates, x))(phi)
+        return jnp.sum(w * (score + force), axis=axes)
 
     def _slopes(
         self, params: Params, t: jax.Array, phi: jax.Array, score: jax.Array, couplings: Any
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """f_t, ∂_t f_t and ∂_t log q_t of one configuration with the score of q_t."""
+    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+        """V, f_t, ∂_t f_t and ∂_t log q_t of one configuration with the score of q_t."""
         path = self.setting.path
         velocity, divergence = self.setting.flow.velocity(params, t, phi, couplings)
         energy, rate = (f(params, t, phi, couplings) for f in (path.energy, path.rate))
-        return energy, rate, -divergence - jnp.sum(velocity * score)
+        return velocity, energy, rate, -divergence - jnp.sum(velocity * score)
 
     def _trajectories(
         self, params: Params, state: Knowledge, picked: jax.Array, couplings: Any

@@ -11,6 +11,7 @@ from lattice_flows.setting import Setting
 
 SOURCES: dict[str, Callable[[Setting], Source]] = {
     "both": Annealed,
+    "wide": lambda setting: Annealed(setting, stretched=True),
     "walkers": lambda setting: Annealed(setting, own=False),
     "own": Trajectories,
     "transported": lambda setting: Trajectories(setting, transported=True),

@@ -3,6 +3,10 @@
 "both" adds to every group of walkers some points of the flow's *own* trajectories, base draws
 carried to the group's time by the present flow: there the residual is felt where a flow that is not
 right yet goes. They tell nothing of p_t, so C_t comes from the walkers alone.
+
+"wide" adds walkers whose mean over the lattice is *stretched*, out to where p_t has no draws but
+densities at other couplings do: a flow that is to be carried there by TRADE must be right there
+(objectives/trade.py).
 """
 
 from dataclasses import dataclass
@@ -18,15 +22,17 @@ from lattice_flows.walkers import Walkers
 
 WALKERS_A_GROUP, OWN_A_GROUP = 12, 4
 _MOVES = 2  # of every walker in a training step
+_STRETCHED_A_GROUP, _STRETCH = 4, 2.5  # and the largest factor
 _OWN_STEPS = 4  # midpoint steps to an own point: where it lies exactly does not matter
 
 
 @dataclass(frozen=True)
 class Annealed:
-    """Persistent walkers, and with each group of them some own points where `own`."""
+    """Persistent walkers, and with each group of them own points or stretched ones where asked."""
 
     setting: Setting
     own: bool = True
+    stretched: bool = False
 
     def init(self, params: Params, key: jax.Array) -> Walkers:
         """Walkers annealed to times spread evenly over [0, 1]."""
@@ -43,7 +49,7 @@ class Annealed:
         self, params: Params, state: Walkers, key: jax.Array, opened: jax.Array
     ) -> tuple[Points, Walkers, dict[str, jax.Array]]:
         setting = self.setting
-        wander_key, own_key, *move_keys = jax.random.split(key, 2 + _MOVES)
+        wander_key, own_key, *move_keys, stretch_key = jax.random.split(key, 3 + _MOVES)
         walkers, acceptance = annealed.wander(wander_key, state), jnp.zeros(())
         for move_key in move_keys:
             walkers, acceptance = annealed.move(
@@ -53,12 +59,16 @@ class Annealed:
         reference = jnp.full((groups, n), 1 / n)
         # C_t is estimated from the same n walkers: (n-1)/n of the variance is left of it
         weight = jnp.full((groups, n), n / (n - 1))
-        phi = walkers.phi
+        phi, others = walkers.phi, []
         if self.own:
-            own = self._own_points(params, own_key, walkers, opened)
-            phi = jnp.concatenate([phi, own], axis=1)
-            reference = jnp.concatenate([reference, jnp.zeros(own.shape[:2])], axis=1)
-            weight = jnp.concatenate([weight, jnp.ones(own.shape[:2])], axis=1)
+            others.append(self._own_points(params, own_key, walkers, opened))
+        if self.stretched:
+            others.append(_stretched(stretch_key, phi))
+        if others:
+            other = jnp.concatenate(others, axis=1)
+            phi = jnp.concatenate([phi, other], axis=1)
+            reference = jnp.concatenate([reference, jnp.zeros(other.shape[:2])], axis=1)
+            weight = jnp.concatenate([weight, jnp.ones(other.shape[:2])], axis=1)
         points = Points(phi, walkers.t, walkers.place, reference, weight / weight.size)
         return points, walkers, {"acceptance": jnp.mean(acceptance)}
 
@@ -82,3 +92,12 @@ class Annealed:
         keys = jax.random.split(key, (len(walkers.t), OWN_A_GROUP))
         group = jax.vmap(carry, in_axes=(0, None, None))
         return jax.vmap(group)(keys, walkers.t, walkers.place)
+
+
+def _stretched(key: jax.Array, phi: jax.Array) -> jax.Array:
+    """The first walkers of each group, their means multiplied by a factor from 1 to _STRETCH."""
+    few = phi[:, :_STRETCHED_A_GROUP]
+    shape = (*few.shape[:2], *(1,) * (few.ndim - 2))
+    factor = jax.random.uniform(key, shape, few.dtype, 1.0, _STRETCH)
+    mean = jnp.mean(few, axis=tuple(range(2, few.ndim)), keepdims=True)
+    return few + (factor - 1) * mean
