@@ -74,13 +74,18 @@ def evaluate(sampler: Sampler, couplings: Any, key: jax.Array, n: int) -> dict[s
     return report | {
         **_mean("kl_reverse", exact.log_z - log_weights),
         **_mean("kl_forward", log_ratio),
-        "ess_forward": float(np.exp(np.log(n) - logsumexp(log_ratio))),
+        "ess_forward": forward_ess(log_ratio),
         "coverage": kish_ess(-log_ratio),
         "log_z_error": log_z.value - exact.log_z,
         "log_z_error_stderr": log_z.stderr,
         **_distances(sampler.theory, couplings, ensemble.configurations, samples, rng),
         "exact": {name: float(answers[name]) for name in names},
     }
+
+
+def forward_ess(log_ratio: NDArray[np.float64]) -> float:
+    """1/⟨p/q⟩_p from log p/q over samples of p."""
+    return float(np.exp(np.log(len(log_ratio)) - logsumexp(log_ratio)))
 
 
 def _distances(

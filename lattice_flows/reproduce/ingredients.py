@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lattice_flows.config import Config
+from lattice_flows.evaluation import forward_ess
 from lattice_flows.files import Dataset, Variable
 from lattice_flows.interrupt import Interrupted
 from lattice_flows.model import Model
@@ -154,8 +155,7 @@ def _judge(
 
     def judge(params: Params, key: jax.Array) -> list[float]:
         drawn, sampled = (np.asarray(x) for x in log_ratios(params, key))
-        forward = np.exp(-np.logaddexp.reduce(sampled) + np.log(len(sampled)))
-        return [float(-np.mean(drawn)), float(forward), kish_ess(-sampled)]
+        return [float(-np.mean(drawn)), forward_ess(sampled), kish_ess(-sampled)]
 
     return judge
 
