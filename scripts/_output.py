@@ -105,6 +105,8 @@ def quantity(pair: Mapping[str, Any] | None) -> str:
     value, stderr = pair["value"], pair["stderr"]
     if isinstance(value, list):
         return " ".join(f"{x:.6g}" for x in value)
+    if value is None:
+        return "-"
     if stderr == 0:
         return f"{value:.10g}"
     from observables.estimate import Estimate

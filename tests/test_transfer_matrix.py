@@ -306,3 +306,9 @@ def test_bad_couplings_are_refused():
 def test_couplings_beyond_any_sensible_grid_are_refused():
     with pytest.raises(LatticeFlowsError, match="grid points"):
         TransferMatrix(FreeField((2,)), FreeFieldCouplings(1e-9))
+
+
+@pytest.mark.parametrize("m", [1e200, 1e308])
+def test_absurd_couplings_are_refused_with_one_line(m):
+    with pytest.raises(LatticeFlowsError, match="give smaller couplings"):
+        TransferMatrix(Phi4((4,)), Phi4.Couplings(m=m))

@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .errors import LatticeFlowsError
+
 Potential = Callable[[np.ndarray], np.ndarray]
 
 # Field values whose probability is below about e^{-LOG_TAIL} are left out.
@@ -27,7 +29,13 @@ def support(potential: Potential, stiffness: float, length: int) -> tuple[float,
     reach = 1.0
     while True:
         x = np.linspace(-reach, reach, 4001)
-        excess = potential(x)
+        with np.errstate(over="ignore", invalid="ignore"):
+            excess = potential(x)
+            depth = length * (excess.max() - excess.min())
+        if not np.isfinite(depth):
+            raise LatticeFlowsError(
+                "the potential overflows where the field lives: give smaller couplings"
+            )
         well = int(np.argmin(excess))
         excess = excess - excess[well]
         travel = np.concatenate([[0.0], np.cumsum(np.sqrt(excess[1:]) + np.sqrt(excess[:-1]))])
@@ -36,6 +44,10 @@ def support(potential: Potential, stiffness: float, length: int) -> tuple[float,
         stay[well:] = np.minimum.accumulate(stay[well:])
         stay[: well + 1] = np.minimum.accumulate(stay[well::-1])[::-1]
         inside = np.flatnonzero(np.maximum(excess, travel + stay) < LOG_TAIL)
+        if not len(inside):  # its own well is lost to rounding
+            raise LatticeFlowsError(
+                "the wells are too deep for double precision: give smaller couplings"
+            )
         if inside[0] > 0 and inside[-1] < len(x) - 1:
             return float(x[inside[0] - 1]), float(x[inside[-1] + 1])
         reach *= 2
