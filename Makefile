@@ -22,7 +22,7 @@ scan: $(VENV)/runtime
 	$(BIN)/lattice-flows scan $(RUN) --m 0.25:1:16 -n 16384 -o scan.nc --plot scan.png --overwrite
 
 test: $(VENV)/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadscope
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
