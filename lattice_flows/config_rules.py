@@ -126,7 +126,7 @@ def refuse_idle(config: "Config") -> None:
         "base_width": (config.base == "normal", "--base normal"),
         "curriculum": (
             bool(config.ranges) and config.objective != "trade",
-            "a coupling that has a range, in objectives other than trade,",
+            "a range and objectives other than trade",
         ),
     }
     for f in dataclasses.fields(config):

@@ -25,8 +25,9 @@ def correlator(
 
     C(r), the connected correlator of slices r apart, and the gap that it decays with at r, in
     lattice units, with errors, reweighted where ENSEMBLE.nc has weights; beside exact ones where
-    they are known. The gap of a double well is that times period/sites. Nothing is drawn at random:
-    --x64 and --seed change nothing. Exit code 3 says that the weights cannot carry the estimates.
+    they are known. E₁ - E₀ of a double well is the gap times sites/period. Nothing is drawn at
+    random: --x64 and --seed change nothing. Exit code 3 says that the weights cannot carry the
+    estimates.
 
     \b
     Example:
