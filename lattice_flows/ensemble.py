@@ -23,9 +23,7 @@ from observables import (
     Correlator,
     Estimate,
     Measurement,
-    is_reliable,
     kish_ess,
-    max_weight_share,
     quantities,
 )
 from observables.chains import as_chains
@@ -106,13 +104,6 @@ class Ensemble:
             names,
             orbit=self.orbit,
         )
-
-    @property
-    def reliable(self) -> bool:
-        """Whether the weights can carry estimates at all."""
-        if self.log_weights is None:
-            return True
-        return is_reliable(self.ess, max_weight_share(self.log_weights), len(self))
 
     def correlator(self) -> Correlator:
         """Correlator and gap at all distances; raises LatticeFlowsError off the lattice."""
@@ -210,10 +201,13 @@ def save_measurement(path: str | os.PathLike, ensemble: Ensemble, measurement: M
 def save_correlator(
     path: str | os.PathLike,
     ensemble: Ensemble,
+    measurement: Measurement,
     found: Correlator,
     exact: tuple[Correlator, float] | None,
 ) -> None:
     """Write correlator and gap by distance, with exact ones where given, replacing what was there.
+
+    The measurement of the ensemble says whether its draws can carry them.
 
     What is not known is NaN, and so is the gap at distance 0.
     """
@@ -228,8 +222,8 @@ def save_correlator(
         "correlator_stderr": Variable(at, found.stderr, "standard error of the correlator"),
         "gap": Variable(at, padded(found.gap), "gap that the correlator decays with"),
         "gap_stderr": Variable(at, padded(found.gap_stderr), "standard error of the gap"),
-        "ess": Variable((), np.asarray(ensemble.ess), "effective sample size (Kish) / draws"),
-        "reliable": Variable((), np.asarray(ensemble.reliable), "error bars can be believed"),
+        "ess": Variable((), np.asarray(measurement.ess), "effective sample size (Kish) / draws"),
+        "reliable": Variable((), np.asarray(measurement.reliable), "error bars can be believed"),
     }
     if exact is not None:
         known, energy_gap = exact

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lattice_flows.scripts import _options, _output
-from lattice_flows.scripts._command import UNRELIABLE, Command, Failure
+from lattice_flows.scripts._command import Command
 
 if TYPE_CHECKING:
     from lattice_flows.ensemble import Ensemble
-    from observables import Correlator
+    from observables import Correlator, Measurement
 
 
 @click.command(cls=Command)
@@ -26,8 +26,8 @@ def correlator(
     C(r), the connected correlator of slices r apart, and the gap that it decays with at r, in
     lattice units, with errors, reweighted where ENSEMBLE.nc has weights; beside exact ones where
     they are known. E₁ - E₀ of a double well is the gap times sites/period. Nothing is drawn at
-    random: --x64 and --seed change nothing. Exit code 3 says that the weights cannot carry the
-    estimates.
+    random: --x64 and --seed change nothing. Exit code 3 says that the
+    estimates must not be relied on.
 
     \b
     Example:
@@ -36,22 +36,20 @@ def correlator(
     from lattice_flows.ensemble import Ensemble, save_correlator
 
     ensemble = Ensemble.load(path)
+    measurement = ensemble.measure()
     found, exact = ensemble.correlator(), ensemble.exact_correlator()
-    result = _result(ensemble, found, exact)
+    result = _result(ensemble, measurement, found, exact)
     if output is not None and output.suffix == ".json":
         _output.write_json(output, result)
     elif output is not None:
-        save_correlator(output, ensemble, found, exact)
+        save_correlator(output, ensemble, measurement, found, exact)
     click.echo(_output.json_text(result) if as_json else _readable(result))
-    if not ensemble.reliable:
-        raise Failure(
-            f"unreliable: effective sample size {ensemble.ess:.2g} of the draws "
-            f"({_output.headline(result)}); draw more, or train longer",
-            UNRELIABLE,
-        )
+    _output.check_reliable(_output.measured(ensemble, measurement))
 
 
-def _result(ensemble: "Ensemble", found: "Correlator", exact: Any) -> dict[str, Any]:
+def _result(
+    ensemble: "Ensemble", measurement: "Measurement", found: "Correlator", exact: Any
+) -> dict[str, Any]:
     """The JSON object; what is not known is null, and so is the gap at r = 0."""
     from lattice_flows.ensemble import config_of
 
@@ -65,8 +63,8 @@ def _result(ensemble: "Ensemble", found: "Correlator", exact: Any) -> dict[str, 
     result: dict[str, Any] = config_of(ensemble.theory, ensemble.couplings) | {
         "correlator": pairs(found.value, found.stderr, 0),
         "gap": pairs(found.gap, found.gap_stderr, 1),
-        "ess": ensemble.ess,
-        "reliable": ensemble.reliable,
+        "ess": measurement.ess,
+        "reliable": measurement.reliable,
         "n": len(ensemble),
         "exact": None,
     }

@@ -164,6 +164,10 @@ def test_command_flags_poor_weights_and_refuses_what_is_no_lattice(ensemble, tmp
     done = call("correlator", tmp_path / "poor.nc", "--json")
     assert done.exit_code == 3 and "unreliable" in done.stderr
     assert json.loads(done.stdout)["correlator"]["stderr"][0] is None
+    stuck = np.repeat(ensemble.configurations[:4], 1000, axis=0)  # four chains that do not move
+    Ensemble(ensemble.theory, ensemble.couplings, stuck, chains=4).save(tmp_path / "stuck.nc")
+    done = call("correlator", tmp_path / "stuck.nc")
+    assert done.exit_code == 3 and "unreliable" in done.stderr
     plane = TwoGaussians()
     draws = np.random.default_rng(0).normal(0, 1, (10, 2))
     Ensemble(plane, plane.from_values(), draws).save(tmp_path / "plane.nc")

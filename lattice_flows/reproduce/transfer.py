@@ -118,9 +118,8 @@ class _Judge(NamedTuple):
         log_weights = np.asarray(ensemble.log_weights)
 
         def at(phi: Array, couplings: Any) -> Array:
-            change = sampler.model.path.target
-            energies = jax.vmap(lambda x: change(x, start) - change(x, couplings))
-            return np.asarray(energies(phi))
+            target = sampler.model.path.target
+            return np.asarray(jax.vmap(lambda x: target(x, start) - target(x, couplings))(phi))
 
         reverse = [kish_ess(log_weights + at(ensemble.configurations, c)) for c in self.grid]
         return np.array(reverse), self._forward(
