@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from lattice_flows.config_rules import (
     Coupling,
     automatic,
+    boundary,
     checked_couplings,
     refuse,
     refuse_diffusion,
@@ -23,6 +24,7 @@ from lattice_flows.config_rules import (
     refuse_misfits,
     refuse_source,
     refuse_unknown,
+    refuse_unsampled,
 )
 from lattice_flows.config_rules import flag as flag
 from lattice_flows.config_rules import show as show
@@ -55,7 +57,7 @@ class Config:
 
     `couplings` holds a value or a range for each coupling of the theory; the missing ones are
     filled in with the theory's defaults. `source` is the record of the run that a transport between
-    couplings goes on from. Raises LatticeFlowsError, one line, for the first mistake.
+    couplings, or TRADE, goes on from. Raises LatticeFlowsError, one line, for the first mistake.
     """
 
     theory: str
@@ -69,10 +71,18 @@ class Config:
             "deformation",
             "reverse-kl",
             "path-gradient",
+            "likelihood",
             "gradient-flow",
             "transport",
             "trade",
         ),
+    )
+    boundary: str = _option(
+        "auto",
+        "What holds --objective trade where RUN was trained: the flow of RUN itself, frozen (on "
+        "lattices), or a loss of the new flow there, maximum likelihood of samples (elsewhere), "
+        "reverse KL or deformation.",
+        choices=("auto", "frozen", "samples", "reverse-kl", "deformation"),
     )
     field: str = _option(
         "auto",
@@ -89,11 +99,22 @@ class Config:
     )
     base: str = _option(
         "auto",
-        "Base density; mean-field on lattices (gaussian for a free field), normal elsewhere.",
-        choices=("auto", "mean-field", "ultralocal", "gaussian", "normal", "flow"),
+        "Base density; mean-field on lattices (gaussian for a free field), normal elsewhere, "
+        "tempered (normal, at the temperature of the target) where there is one.",
+        choices=(
+            "auto",
+            "mean-field",
+            "ultralocal",
+            "gaussian",
+            "normal",
+            "tempered",
+            "flow",
+        ),
     )
     base_curvature: float = _option(0.0, "c of the ultralocal base, in units of √λ.")
-    base_width: float = _option(1.0, "Standard deviation of the normal base.", above=0)
+    base_width: float = _option(
+        1.0, "Standard deviation of the normal base, or of the tempered one at beta 1.", above=0
+    )
     interpolation: str = _option(
         "auto",
         "Path of energies from base to target: linear (or the gradient flow's own), or another; "
@@ -144,6 +165,7 @@ class Config:
             if f.metadata:
                 object.__setattr__(self, f.name, _checked(f, getattr(self, f.name)))
         theory = self.make_theory()
+        object.__setattr__(self, "boundary", boundary(theory, self))
         for name, choice in automatic(theory, self).items():
             if getattr(self, name) == "auto":
                 object.__setattr__(self, name, choice)
@@ -155,6 +177,7 @@ class Config:
         if self.source is not None:
             object.__setattr__(self, "source", json.loads(json.dumps(self.source)))
             refuse_source(theory, self)
+        refuse_unsampled(theory, self)
         refuse_idle(self)
 
     def make_theory(self) -> "Theory":
@@ -162,6 +185,11 @@ class Config:
         import theories
 
         return theories.make(self.theory, None if self.shape == () else self.shape)
+
+    @property
+    def continues(self) -> bool:
+        """Whether the flow of `source` stays as it is, and the flow of this run goes on from it."""
+        return self.source is not None and self.boundary in ("auto", "frozen")
 
     @property
     def source_config(self) -> "Config":

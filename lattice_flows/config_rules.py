@@ -37,16 +37,26 @@ def _ends(value: Coupling) -> tuple[float, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
+def boundary(theory: "Theory", config: "Config") -> str:
+    """What holds TRADE to the flow that it goes on from, where nothing was said."""
+    from theories import LatticeTheory
+
+    if config.objective != "trade" or config.boundary != "auto":
+        return config.boundary
+    return "frozen" if isinstance(theory, LatticeTheory) else "samples"
+
+
 def automatic(theory: "Theory", config: "Config") -> dict[str, str]:
     """What "auto" stands for."""
     from theories import LatticeTheory
 
-    if config.source is not None:
+    if config.continues:
         return dict(zip(_CHOICES, OWN["transport"], strict=True))
     if config.objective == "gradient-flow":
         return dict(zip(_CHOICES, OWN["gradient-flow"], strict=True))
     if not isinstance(theory, LatticeTheory):
-        return {"field": "mlp", "base": "normal", "interpolation": "linear"}
+        base = "tempered" if _has_temperature(theory) else "normal"
+        return {"field": "mlp", "base": base, "interpolation": "linear"}
     return {"field": "hollow", "base": _local_base(theory), "interpolation": "linear"}
 
 
@@ -56,6 +66,10 @@ OWN = {
     "transport": ("transport", "flow", "line"),
 }
 """Field, base and interpolation of the flows that have their own."""
+
+
+def _has_temperature(theory: "Theory") -> bool:
+    return "beta" in theory.Couplings._fields
 
 
 def _local_base(theory: "LatticeTheory") -> str:
@@ -79,15 +93,18 @@ def refuse_misfits(theory: "Theory", config: "Config") -> None:
             "--objective transport or trade goes on from a trained flow, and no other does: "
             "lattice-flows transfer RUN NEW_RUN"
         )
+    if config.continues and not isinstance(theory, LatticeTheory):
+        refuse(
+            f"{theory.name} is not on a lattice: no transport goes on from its flow; "
+            "use --objective trade with --boundary samples"
+        )
     chosen = tuple(getattr(config, name) for name in _CHOICES)
     if (gradient or "gradient" in chosen) and chosen != OWN["gradient-flow"]:
         refuse(
             "a gradient flow has its own field, base and path: "
             "use --objective gradient-flow and leave --field, --base and --interpolation out"
         )
-    if chosen != OWN["transport"] and (
-        config.source is not None or set(chosen) & set(OWN["transport"])
-    ):
+    if chosen != OWN["transport"] and (config.continues or set(chosen) & set(OWN["transport"])):
         refuse(
             "a transport between couplings has its own field, base and path: "
             "leave --field, --base and --interpolation out"
@@ -96,7 +113,9 @@ def refuse_misfits(theory: "Theory", config: "Config") -> None:
         return
     if fits["field"] == "mlp" and field != "mlp":
         refuse(f"{theory.name} is not on a lattice: --field {field} does not fit, use mlp")
-    if fits["base"] == "normal" and base != "normal":
+    if base == "tempered" and not _has_temperature(theory):
+        refuse(f"{theory.name} has no inverse temperature beta: --base tempered does not fit")
+    if fits["base"] in ("normal", "tempered") and base not in ("normal", "tempered"):
         refuse(f"{theory.name} is not on a lattice: --base {base} does not fit, use normal")
     if fits["base"] == "gaussian" and base not in ("gaussian", "normal"):
         refuse(f"{theory.name} has no quartic term: --base {base} does not fit, use gaussian")
@@ -108,8 +127,10 @@ def refuse_misfits(theory: "Theory", config: "Config") -> None:
 
 def refuse_idle(config: "Config") -> None:
     """Refuse a choice that nothing would look at."""
-    residual = config.objective in ("deformation", "gradient-flow")
+    residual = "deformation" in (config.objective, config.boundary)
+    residual |= config.objective == "gradient-flow"
     acts = {
+        "boundary": (config.objective == "trade", "--objective trade"),
         "points": (residual, "--objective deformation"),
         "penalty": (residual, "--objective deformation"),
         "constant": (residual, "--objective deformation"),
@@ -123,7 +144,7 @@ def refuse_idle(config: "Config") -> None:
             "--points box",
         ),
         "base_curvature": (config.base == "ultralocal", "--base ultralocal"),
-        "base_width": (config.base == "normal", "--base normal"),
+        "base_width": (config.base in ("normal", "tempered"), "--base normal or tempered"),
         "curriculum": (
             bool(config.ranges) and config.objective != "trade",
             "a range and objectives other than trade",
@@ -141,10 +162,32 @@ def refuse_source(theory: "Theory", config: "Config") -> None:
     if (source.theory, source.shape) != (theory.name, theory.shape):
         refuse(
             f"the flow to go on from is of {source.theory} on {source.shape}, not of "
-            f"{theory.name} on {theory.shape}: transport goes between couplings alone"
+            f"{theory.name} on {theory.shape}: "
+            f"--objective {config.objective} goes between couplings alone"
         )
     if not config.ranges:
-        refuse("transport goes to a range of couplings, e.g. --m 0.25:1: give one a range")
+        refuse(
+            f"--objective {config.objective} goes to a range of couplings, LOW:HIGH: "
+            "give one a range"
+        )
+
+
+def refuse_unsampled(theory: "Theory", config: "Config") -> None:
+    """Refuse maximum likelihood where there is neither an exact answer nor a chain to draw from."""
+    from theories import LatticeTheory
+
+    if isinstance(theory, LatticeTheory) or "likelihood" != config.objective != "trade":
+        return
+    trained = config if config.source is None else config.source_config
+    if config.boundary not in ("auto", "samples"):
+        return
+    for end in (min, max):
+        point = {name: end(_ends(value)) for name, value in trained.couplings.items()}
+        if theory.exact(theory.from_values(**point)) is None:
+            refuse(
+                f"no draws of {theory.name} are known at {trained.trained_on()}: "
+                "use --objective deformation, or --boundary deformation or reverse-kl"
+            )
 
 
 def refuse_diffusion(theory: "Theory", couplings: Mapping[str, Coupling]) -> None:

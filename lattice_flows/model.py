@@ -108,6 +108,8 @@ class Model:
             config.weighted,
             config.constant,
             config.half_box,
+            None if config.source is None else _couplings(config.source_config),
+            config.boundary,
         )
 
 
@@ -119,12 +121,8 @@ def build(config: Config) -> Model:
 @lru_cache(maxsize=4)  # what is compiled for a model is kept with it
 def _build(text: str) -> Model:
     config = Config.from_json(text)
-    theory, ranges = config.make_theory(), config.ranges
-    fixed = {
-        k: 0.5 * (v[0] + v[1]) if isinstance(v, tuple) else v for k, v in config.couplings.items()
-    }
-    couplings = Couplings(theory.from_values(**fixed), ranges)
-    if config.source is not None:
+    theory, ranges, couplings = config.make_theory(), config.ranges, _couplings(config)
+    if config.continues:
         assert isinstance(theory, LatticeTheory)  # Config refuses others
         base = _trained_base(config.source_config)
         field = transport(theory, ranges, config.width).along(base.anchor.line)
@@ -143,6 +141,14 @@ def _build(text: str) -> Model:
     flow = Flow(base, make_field(theory, ranges, config.width, base.scale), config.ode_steps)
     path = PATHS[config.interpolation](base, flow.odd, ranges, config.width)
     return Model(config, flow, path, couplings)
+
+
+def _couplings(config: Config) -> Couplings:
+    """The couplings of a run, ranges at their middle where one value stands for them."""
+    fixed = {
+        k: 0.5 * (v[0] + v[1]) if isinstance(v, tuple) else v for k, v in config.couplings.items()
+    }
+    return Couplings(config.make_theory().from_values(**fixed), config.ranges)
 
 
 def _trained_base(source: Config) -> FlowBase:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from lattice_flows.flow import Flow
 from lattice_flows.paths import Path
+from lattice_flows.transport import Anchor
 from lattice_flows.walkers import Couplings
 
 
@@ -14,6 +15,8 @@ class Setting:
     batch: configurations a step. points: where a residual is evaluated (points/). penalty: of the
     residual (objectives/deformation.py). weighted: trajectories count by their weights. constant:
     C_t in closed form ("closed") or as a network ("network"). half_box: of the points "box".
+    trained: the couplings that the flow to go on from was trained on, where there is one. boundary:
+    what holds the flow there ("frozen", or an objective's name).
     """
 
     flow: Flow
@@ -25,3 +28,15 @@ class Setting:
     weighted: bool = False
     constant: str = "closed"
     half_box: float = 10.0
+    trained: Couplings | None = None
+    boundary: str = "frozen"
+
+    @property
+    def anchor(self) -> Anchor:
+        """The couplings that the flow to go on from was trained on."""
+        assert self.trained is not None
+        fixed, ranges = self.trained.fixed, self.trained.ranges
+        low, high = (
+            fixed._replace(**{name: both[i] for name, both in ranges.items()}) for i in (0, 1)
+        )
+        return Anchor(low, high)

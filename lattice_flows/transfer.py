@@ -13,17 +13,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from lattice_flows.config import Config
 from lattice_flows.params import Params
 from lattice_flows.run import Run
 from lattice_flows.sampler import Sampler
 from lattice_flows.training import trainer_for
-from theories import LatticeTheory
+from theories import coupling_scale
 from theories.errors import LatticeFlowsError
 from theories.lattice import distance_classes
 
 _BY_SITE = ("hollow", "translation")  # fields that a lattice of another size can take over
+_INPUTS = {"hollow": ("embed_1", "w", "b"), "translation": ("embed_1", "w", "b")} | {
+    "mlp": ("first", "first", "first_bias")
+}
+"""Where fields first see the couplings: a part of the parameters, its weights and its biases. The
+last rows of the weights belong to the couplings that vary."""
 
 
 def first_state(config: Config, source: Run) -> dict[str, Any]:
@@ -32,7 +38,7 @@ def first_state(config: Config, source: Run) -> dict[str, Any]:
     Raises LatticeFlowsError where its parameters do not fit.
     """
     trained = Sampler.load(source).params
-    if config.source is not None:
+    if config.continues:
         known = Params(base=trained, field=None, path=None, constant=None)
     else:
         known = transferred(trained, source.config, config)
@@ -54,15 +60,16 @@ def transferred(params: Params, old: Config, new: Config) -> Params:
             )
     same_lattice, same_ranges = old.shape == new.shape, old.ranges == new.ranges
     learned = new.interpolation == "learned" or new.constant == "network"
-    if not (same_lattice and same_ranges) and (new.field not in _BY_SITE or learned):
+    fits = same_lattice if new.field == "mlp" else new.field in _BY_SITE
+    if not (same_lattice and same_ranges) and (not fits or learned):
         raise LatticeFlowsError(
-            "a flow with --field mlp or convolutional, a learned path or a network for C_t keeps "
-            "its lattice and its ranges: change the values of fixed couplings alone"
+            "a flow with --field mlp keeps its lattice, one with --field convolutional, a learned "
+            "path or a network for C_t its ranges, too: change the values of fixed couplings alone"
         )
-    field = params.field
-    if not (same_lattice and same_ranges):
-        field = {name: dict(part) for name, part in field.items()}
+    field = {name: dict(part) for name, part in params.field.items()}
+    if not same_ranges:
         _show_ranges(field, old, new)
+    if not same_lattice:
         kernels = _place(field, "kernels")
         kernels["kernels"] = _resized(kernels["kernels"], old, new)
     return params._replace(field=field, base=params.base if same_ranges else None)
@@ -88,37 +95,46 @@ def _resized(kernels: jax.Array, old: Config, new: Config) -> jax.Array:
 
 
 def _show_ranges(field: Mapping[str, dict[str, Any]], old: Config, new: Config) -> None:
-    """Let the embedding see the new ranges, as the same function of what it saw before.
+    """Let the field see the new ranges, as the same function of what it saw before.
 
-    It sees a coupling θ as (θ - middle)/half; one that is new to it begins without effect.
+    It sees a coupling θ, or its logarithm (theories.coupling_scale), as (θ - middle)/half; one that
+    is new to it begins without effect.
     """
-    embedding = _place(field, "embed_1")
-    weight, bias = np.asarray(embedding["w"]), np.array(embedding["b"])
-    kernels = len(weight) - len(old.ranges)
-    rows = dict(zip(old.ranges, weight[kernels:], strict=True))
+    place, weights, biases = _INPUTS[new.field]
+    layer = _place(field, place)
+    weight, bias = np.asarray(layer[weights]), np.array(layer[biases])
+    others = len(weight) - len(old.ranges)
+    rows = dict(zip(old.ranges, weight[others:], strict=True))
     seen = [rows.get(name, np.zeros_like(bias)) for name in new.ranges]
     for i, name in enumerate(new.ranges):
         if name in old.ranges:
-            seen[i] = seen[i] * (_half(new.couplings[name]) / _half(old.couplings[name]))
+            seen[i] = seen[i] * (_half(new, name) / _half(old, name))
     for name, row in rows.items():
-        shift = _middle(new.couplings[name]) - _middle(old.couplings[name])
-        bias += row * shift / _half(old.couplings[name])
-    shown = np.stack([*weight[:kernels], *seen]).astype(weight.dtype)
-    embedding |= {"w": jnp.asarray(shown), "b": jnp.asarray(bias.astype(weight.dtype))}
+        shift = _middle(new, name) - _middle(old, name)
+        bias += row * shift / _half(old, name)
+    shown = np.stack([*weight[:others], *seen]).astype(weight.dtype)
+    layer |= {weights: jnp.asarray(shown), biases: jnp.asarray(bias.astype(weight.dtype))}
 
 
-def _middle(value: Any) -> float:
-    return 0.5 * sum(value) if isinstance(value, tuple) else value
+def _ends(config: Config, name: str) -> NDArray[np.float64]:
+    """Low and high of a coupling, the same where it is fixed, on the scale that fields see."""
+    value = config.couplings[name]
+    ends = value if isinstance(value, tuple) else (value, value)
+    scale = config.make_theory().from_values()
+    return np.array([coupling_scale(scale, name, end) for end in ends])
 
 
-def _half(value: Any) -> float:
-    return 0.5 * (value[1] - value[0])
+def _middle(config: Config, name: str) -> float:
+    return float(_ends(config, name).mean())
+
+
+def _half(config: Config, name: str) -> float:
+    return float(np.diff(_ends(config, name))[0] / 2)
 
 
 def reach(sampler: Sampler, key: jax.Array, n: int = 2048) -> list[dict[str, Any]]:
     """ESS at both ends and in the middle of the ranges: what a flow is worth there."""
     theory, config = sampler.theory, sampler.config
-    assert isinstance(theory, LatticeTheory)
     found = []
     for i, share in enumerate((0.0, 0.5, 1.0) if config.ranges else (0.0,)):
         point = {

@@ -12,11 +12,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
 
 from lattice_flows import moves
 from lattice_flows.fields.field import Ranges
 from lattice_flows.params import Params
 from lattice_flows.paths import Path
+from theories import coupling_scale
 
 _DRIFT = 0.02  # of t and of the couplings (in units of their ranges) in one move
 _ACCEPTANCE, _ADAPTATION = 0.6, 0.05
@@ -44,12 +47,23 @@ class Couplings:
 
     def at(self, place: jax.Array, opened: jax.Array | float = 1.0) -> Any:
         """The couplings at `place` (k,) in [0, 1]; ranges are `opened` from their low end."""
-        values = {
-            name: low + (high - low) * opened * place[i]
-            for i, (name, (low, high)) in enumerate(self.ranges.items())
-        }
+        values = {}
+        for i, (name, ends) in enumerate(self.ranges.items()):
+            low, high = (coupling_scale(self.fixed, name, end) for end in ends)
+            value = low + (high - low) * opened * place[i]
+            values[name] = coupling_scale(self.fixed, name, value, inverse=True)
         moved = self.fixed._replace(**values)
         return type(moved)(*(jnp.asarray(value, place.dtype) for value in moved))
+
+    def place(self, point: Any) -> NDArray[np.float64]:
+        """Where a point of numbers lies within the ranges, (k,), the inverse of `at`."""
+        places = []
+        for name, ends in self.ranges.items():
+            value, low, high = (
+                float(coupling_scale(self.fixed, name, x)) for x in (getattr(point, name), *ends)
+            )
+            places.append((value - low) / (high - low))
+        return np.array(places)
 
 
 def start(

@@ -16,6 +16,7 @@ THEORIES = (
     "many-well",
     "gmm-2",
     "gmm-4",
+    "gmm-6",
     "gmm-40",
 )
 # a flag that sets several couplings of a theory at once

@@ -27,9 +27,9 @@ def exact(
     """Exact answers, at one coupling point or over ranges.
 
     For THEORY phi4 or double-well on a chain from the transfer matrix, for many-well (--sites is
-    the number of its components), gmm-2, gmm-4 and gmm-40 (which need none) in closed form or by
-    quadrature. Couplings not given take the theory's defaults. The answers are in double precision
-    and hold no randomness: --x64 and --seed change nothing.
+    the number of its components), gmm-2, gmm-4, gmm-6 and gmm-40 (which need none) in closed form
+    or by quadrature. Couplings not given take the theory's defaults. The answers are in double
+    precision and hold no randomness: --x64 and --seed change nothing.
 
     \b
     Examples:

@@ -56,7 +56,7 @@ def test_a_mixture_is_trained_from_the_command_line():
     train = ["train", "r", "--theory", "gmm-2", "--steps", 3, "--batch", 32, "--width", 4]
     call(*train, "--ode-steps", 2, "--base-width", 8, "--objective", "reverse-kl")
     config = Run.open("r").config
-    assert (config.shape, config.field, config.base) == ((2,), "mlp", "normal")
+    assert (config.shape, config.field, config.base) == ((2,), "mlp", "tempered")
     assert config.couplings == {"beta": 1.0}
     assert "finished" in call(*train[:2], "--resume").stderr
     answer = json.loads(call("evaluate", "r", "-n", 200, "--json", code=None).stdout)

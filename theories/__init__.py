@@ -16,6 +16,7 @@ from .mixtures import FortyGaussians as FortyGaussians
 from .mixtures import FourGaussians as FourGaussians
 from .mixtures import GaussianMixture as GaussianMixture
 from .mixtures import MixtureCouplings as MixtureCouplings
+from .mixtures import SixGaussians as SixGaussians
 from .mixtures import TwoGaussians as TwoGaussians
 from .phi4 import Phi4 as Phi4
 from .phi4 import Phi4Couplings as Phi4Couplings
@@ -24,6 +25,7 @@ from .phi4_hopping import Phi4HoppingCouplings as Phi4HoppingCouplings
 from .teleportation import Teleportation as Teleportation
 from .theory import ExactAnswers as ExactAnswers
 from .theory import Theory as Theory
+from .theory import coupling_scale as coupling_scale
 from .transfer_matrix import TransferMatrix as TransferMatrix
 
 THEORIES: dict[str, type[Theory]] = {
@@ -35,6 +37,7 @@ THEORIES: dict[str, type[Theory]] = {
         Phi4Hopping,
         FourGaussians,
         TwoGaussians,
+        SixGaussians,
         FortyGaussians,
         ManyWell,
     )

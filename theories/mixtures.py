@@ -1,17 +1,19 @@
 """Mixtures of Gaussians in the plane, at an inverse temperature β.
 
-    S(x) = -β log p(x),    p(x) = Σ_k w_k N(x; μ_k, s² 1),    Σ_k w_k = 1
+    S(x) = -β log p(x),    p(x) = Σ_k w_k N(x; μ_k, Σ_k),    Σ_k w_k = 1
 
 so that log Z = 0 at β = 1. The modes are told apart by the responsibilities
-r_k(x) = w_k N(x; μ_k, s² 1) / p(x), whose mean under p is w_k.
+r_k(x) = w_k N(x; μ_k, Σ_k) / p(x), whose mean under p is w_k.
 
-At other β exact answers are sums over a grid, on which p is a product of two matrices. Exact draws
-are accepted, out of those of a mixture of Gaussians of variance s²/min(β, 1), by the bounds
+At other β exact answers are sums over a grid. Exact draws are accepted, out of those of a mixture
+of Gaussians of covariances Σ_k/min(β, 1), by the bounds
 
     p^β ≤ Σ_k (w_k N_k)^β                        for β ≤ 1,
-    p^β ≤ p · (max_j Σ_k w_k N_k(μ_k + (μ_j - μ_k)/2))^{β-1}     for β ≥ 1:
+    p^β ≤ p · (max_j Σ_k max_x √(w_j N_j w_k N_k))^{β-1}     for β ≥ 1:
 
-where μ_j is the mean nearest to x, every other one is at least |μ_j - μ_k|/2 away from it.
+where w_j N_j is the largest at x, every other w_k N_k is at most √(w_j N_j w_k N_k), and
+
+    max_x √(N_j N_k) = e^{-Δᵀ(Σ_j + Σ_k)⁻¹Δ/4} / 2π(|Σ_j||Σ_k|)^{1/4},    Δ = μ_j - μ_k.
 """
 
 from __future__ import annotations
@@ -28,9 +30,10 @@ from .errors import LatticeFlowsError
 from .theory import ExactAnswers, Theory
 
 # Where the sums over the grid are good to 1e-8 and the bounds accept enough.
-_EXACT_BETAS = (0.1, 4.0)
+_EXACT_BETAS = (0.1, 5.0)
 # Points left out have probability below e^{-40} of the highest.
 _LOG_TAIL = 40.0
+_POINTS_A_WIDTH = 4
 
 
 class MixtureCouplings(NamedTuple):
@@ -38,12 +41,15 @@ class MixtureCouplings(NamedTuple):
 
     beta: float = 1.0
 
+    logarithmic = ("beta",)
+
 
 @dataclass(frozen=True)
 class GaussianMixture(Theory):
     """A mixture of K Gaussians; a subclass fixes which. The formula is at the head of this module.
 
-    means: (K, 2) the μ_k. weights: (K,) the w_k, which sum to 1. deviation: s.
+    means: (K, 2) the μ_k. weights: (K,) the w_k, which sum to 1. covariances: (K, 2, 2) the Σ_k,
+    deviation² 1 unless a subclass has others.
     """
 
     shape: tuple[int, ...] = (2,)
@@ -57,19 +63,24 @@ class GaussianMixture(Theory):
     weights: ClassVar[np.ndarray]
     deviation: ClassVar[float] = 1.0
 
+    @property
+    def covariances(self) -> np.ndarray:
+        return np.tile(self.deviation**2 * np.eye(2), (len(self.weights), 1, 1))
+
     def action(self, phi: jax.Array, couplings) -> jax.Array:
         phi, couplings = self.checked(phi, couplings)
         return -couplings.beta * self.log_density(phi)
 
-    def log_density(self, x: jax.Array, shrink: Any = 1.0, variance: Any = None) -> jax.Array:
-        """log Σ_k w_k N(x; shrink μ_k, variance 1) of one point (2,), a scalar.
+    def log_density(self, x: jax.Array, shrink: Any = 1.0, widening: Any = 0.0) -> jax.Array:
+        """log Σ_k w_k N(x; a μ_k, a² Σ_k + b 1) of one point (2,), a scalar.
 
-        log p itself by default (variance s²). Differentiable in all arguments.
+        log p itself by default; a is `shrink`, b `widening`. Differentiable in all arguments.
         """
-        variance = jnp.asarray(self.deviation**2 if variance is None else variance, x.dtype)
-        away = x[None] - shrink * jnp.asarray(self.means, x.dtype)
-        log_terms = jnp.asarray(np.log(self.weights), x.dtype) - jnp.sum(away**2, 1) / 2 / variance
-        return jax.nn.logsumexp(log_terms) - jnp.log(2 * jnp.pi * variance)
+        means, covariances = (jnp.asarray(y, x.dtype) for y in (self.means, self.covariances))
+        widened = shrink**2 * covariances + widening * jnp.eye(2, dtype=x.dtype)[None]
+        quadratic, log_det = _quadratic_form(x[None] - shrink * means, widened, jnp)
+        log_terms = jnp.asarray(np.log(self.weights), x.dtype) - (quadratic + log_det) / 2
+        return jax.nn.logsumexp(log_terms) - float(np.log(2 * np.pi))
 
     def exact(self, couplings) -> ExactAnswers | None:
         """Closed forms at β = 1, sums over a grid for β in [0.1, 4]; None elsewhere."""
@@ -88,9 +99,17 @@ class GaussianMixture(Theory):
         return self.means
 
     def _log_terms(self, x: np.ndarray) -> np.ndarray:
-        """log of w_k e^{-|x-μ_k|²/2s²} at each point (n, 2): (n, K)."""
-        away = x[:, None] - self.means
-        return np.log(self.weights) - np.sum(away**2, axis=2) / (2 * self.deviation**2)
+        """log of w_k N(x; μ_k, Σ_k) at each point (n, 2): (n, K)."""
+        quadratic, log_det = _quadratic_form(x[:, None] - self.means, self.covariances, np)
+        return np.log(self.weights) - (quadratic + log_det) / 2 - np.log(2 * np.pi)
+
+
+def _quadratic_form(away: Any, covariances: Any, xp: Any) -> tuple[Any, Any]:
+    """yᵀΣ⁻¹y of vectors `away` (…, K, 2), (…, K), and log |Σ|, (K,); xp is numpy or jax.numpy."""
+    (a, b), (_, c) = covariances[:, 0].T, covariances[:, 1].T
+    x, y = away[..., 0], away[..., 1]
+    det = a * c - b**2
+    return (c * x**2 - 2 * b * x * y + a * y**2) / det, xp.log(det)
 
 
 class MixtureAnswers:
@@ -122,50 +141,73 @@ class MixtureAnswers:
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
         """n independent exact draws, (n, 2) float64."""
         theory, flat = self.theory, min(self.beta, 1.0)
-        weights = theory.weights**flat / np.sum(theory.weights**flat)
-        halves = [theory._log_terms((mean + theory.means) / 2) for mean in theory.means]
-        log_bound = max(np.logaddexp.reduce(np.diagonal(terms)) for terms in halves)
+        # of (w_k N_k)^flat, a Gaussian of covariance Σ_k/flat
+        log_shares = flat * np.log(theory.weights)
+        log_shares += (1 - flat) / 2 * np.linalg.slogdet(theory.covariances)[1]
+        roots = np.linalg.cholesky(theory.covariances / flat)
         drawn = np.empty((0, 2))
         while len(drawn) < n:
             tried = max(2 * (n - len(drawn)), 1024)
-            noise = theory.deviation / np.sqrt(flat) * rng.normal(size=(tried, 2))
-            x = theory.means[rng.choice(len(weights), tried, p=weights)] + noise
+            chosen = rng.choice(len(log_shares), tried, p=softmax(log_shares))
+            noise = np.einsum("nij,nj->ni", roots[chosen], rng.normal(size=(tried, 2)))
+            x = theory.means[chosen] + noise
             log_terms = theory._log_terms(x)
             log_accept = self.beta * np.logaddexp.reduce(log_terms, axis=1)
             log_accept -= np.logaddexp.reduce(flat * log_terms, axis=1)
-            log_accept -= (self.beta - flat) * log_bound
+            log_accept -= (self.beta - flat) * self._log_bound()
             drawn = np.concatenate([drawn, x[-rng.exponential(size=tried) <= log_accept]])
         return drawn[:n]
 
+    def _log_bound(self) -> float:
+        """log max_j Σ_k max_x √(w_j N_j w_k N_k), a bound on log p."""
+        theory = self.theory
+        log_peaks = np.diagonal(theory._log_terms(theory.means))  # of each component alone
+        log_half = [
+            -_quadratic_form(mean - theory.means, covariance + theory.covariances, np)[0] / 4
+            for mean, covariance in zip(theory.means, theory.covariances, strict=True)
+        ]
+        pairs = np.array(log_half) + (log_peaks[:, None] + log_peaks) / 2
+        return float(np.max(np.logaddexp.reduce(pairs, axis=1)))
+
     def _closed_form(self) -> tuple[float, float, float, np.ndarray]:
         weights, means = self.theory.weights, self.theory.means
+        spread = np.trace(weights @ self.theory.covariances.transpose(1, 0, 2)) / 2
         mean = float(np.mean(weights @ means))
-        second = float(self.theory.deviation**2 + np.mean(weights @ means**2))
+        second = float(spread + np.mean(weights @ means**2))
         return 0.0, mean, second, weights
 
     def _quadrature(self) -> tuple[float, float, float, np.ndarray]:
         """log Z, the two moments and the mean responsibilities, by the trapezoid rule."""
         theory, beta = self.theory, self.beta
-        reach = theory.deviation * np.sqrt(2 * _LOG_TAIL / beta)
-        spacing = theory.deviation / (8 * np.sqrt(max(beta, 1)))
-        axes, factors = [], []
-        for means in theory.means.T:
-            x = np.arange(means.min() - reach, means.max() + reach, spacing)
-            axes.append(x)
-            away = (x[:, None] - means) / theory.deviation
-            factors.append(np.exp(-(away**2) / 2) / (np.sqrt(2 * np.pi) * theory.deviation))
-        first, second = factors[0] * theory.weights, factors[1]
-        density = np.maximum(first @ second.T, np.finfo(float).tiny)
+        widths = np.linalg.eigvalsh(theory.covariances)
+        spacing = np.sqrt(widths.min() / max(beta, 1)) / _POINTS_A_WIDTH
+        reach = np.sqrt(2 * _LOG_TAIL / beta * np.diagonal(theory.covariances, axis1=1, axis2=2))
+        low, high = (theory.means - reach).min(axis=0), (theory.means + reach).max(axis=0)
+        x, y = (np.arange(a, b, spacing) for a, b in zip(low, high, strict=True))
+        density = np.full((len(x), len(y)), np.finfo(float).tiny)
+        for k in range(len(widths)):
+            density += self._component(k, x, y)
         power = density**beta
         total = power.sum()
         marginals = power.sum(axis=1) / total, power.sum(axis=0) / total
         moments = [
-            np.mean([marginal @ x**order for marginal, x in zip(marginals, axes, strict=True)])
+            np.mean([m @ at**order for m, at in zip(marginals, (x, y), strict=True)])
             for order in (1, 2)
         ]
-        shares = np.sum(first * ((power / density) @ second), axis=0) / total
+        power /= density * total
+        shares = [np.sum(power * self._component(k, x, y)) for k in range(len(widths))]
         log_z = float(np.log(total) + 2 * np.log(spacing))
-        return log_z, float(moments[0]), float(moments[1]), shares
+        return log_z, float(moments[0]), float(moments[1]), np.array(shares)
+
+    def _component(self, k: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """w_k N(·; μ_k, Σ_k) on a grid, (len(x), len(y)), a product but for what is oblique."""
+        (a, b), (_, c) = self.theory.covariances[k]
+        u, v = x - self.theory.means[k, 0], y - self.theory.means[k, 1]
+        det = a * c - b * b
+        exponent = -0.5 * c / det * u[:, None] ** 2 - 0.5 * a / det * v**2
+        if b:
+            exponent += b / det * u[:, None] * v
+        return self.theory.weights[k] / (2 * np.pi * np.sqrt(det)) * np.exp(exponent)
 
 
 class FourGaussians(GaussianMixture):
@@ -184,6 +226,34 @@ class TwoGaussians(GaussianMixture):
     references: ClassVar[str] = "Mate & Fleuret, arXiv:2301.07388, eq. (11)"
     means: ClassVar[np.ndarray] = np.array([(4.0, 4.0), (-8.0, -8.0)])
     weights: ClassVar[np.ndarray] = np.array([1 / 3, 2 / 3])
+
+
+class SixGaussians(GaussianMixture):
+    """Six equal Gaussians, narrow and oblique, as in Wahl et al., arXiv:2410.19492.
+
+    Means and covariances are those of the code published with the paper.
+    """
+
+    name: ClassVar[str] = "gmm-6"
+    references: ClassVar[str] = "Wahl et al., arXiv:2410.19492"
+    weights: ClassVar[np.ndarray] = np.full(6, 1 / 6)
+    # fmt: off
+    means: ClassVar[np.ndarray] = np.array([
+        (-1.0, 2.0), (3.0, 7.0), (-4.0, 2.0), (-2.0, -4.0), (0.0, 4.0), (5.0, -2.0)
+    ])
+    # fmt: on
+
+    @property
+    def covariances(self) -> np.ndarray:
+        upper = [  # xx, xy, yy
+            (0.2778, 0.4797, 0.8615),
+            (0.8958, -0.0249, 0.1001),
+            (1.3074, 0.9223, 0.7744),
+            (0.0305, 0.0142, 0.4409),
+            (0.0463, 0.0294, 0.3441),
+            (0.15, 0.0294, 1.5),
+        ]
+        return np.array([((a, b), (b, c)) for a, b, c in upper])
 
 
 class FortyGaussians(GaussianMixture):

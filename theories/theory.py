@@ -38,6 +38,19 @@ class ExactAnswers(Protocol):
         ...
 
 
+def coupling_scale(couplings: Any, name: str, value: Any, inverse: bool = False) -> Any:
+    """The scale on which a coupling is drawn, and seen by fields, evenly.
+
+    Its logarithm where the couplings name it as `logarithmic`, else `value` itself. Of a number or
+    a jax array; `inverse` goes back.
+    """
+    if name not in getattr(couplings, "logarithmic", ()):
+        return value
+    if isinstance(value, jax.Array):
+        return jnp.exp(value) if inverse else jnp.log(value)
+    return float(np.exp(value) if inverse else np.log(value))
+
+
 @dataclass(frozen=True)
 class Theory(ABC):
     """A density on arrays of `shape`.

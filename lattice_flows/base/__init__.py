@@ -6,6 +6,7 @@ from math import sqrt
 from lattice_flows.base.base import Base as Base
 from lattice_flows.base.gaussian import Gaussian as Gaussian
 from lattice_flows.base.mean_field import MeanField as MeanField
+from lattice_flows.base.tempered import Tempered as Tempered
 from lattice_flows.base.tilted import Tilted as Tilted
 from lattice_flows.base.ultralocal import GeneralisedGaussian as GeneralisedGaussian
 from lattice_flows.base.ultralocal import Ultralocal as Ultralocal
@@ -20,10 +21,12 @@ def make_base(
 ) -> Base:
     """The base `name` for `theory`; `ranges` are the couplings that its parameters depend on.
 
-    All but "normal" are for lattices; all but "normal" and "gaussian" need a quartic term.
+    All but "normal" and "tempered" are for lattices; of the others all but "gaussian" need a
+    quartic term. "tempered" needs a temperature.
     """
-    if name == "normal":
-        return GeneralisedGaussian(theory, 2.0, sqrt(2) * width)
+    if name in ("normal", "tempered"):
+        normal = GeneralisedGaussian(theory, 2.0, sqrt(2) * width)
+        return normal if name == "normal" else Tempered(theory, normal)
     assert isinstance(theory, LatticeTheory)  # Config refuses other theories
     if name == "gaussian":
         return Gaussian(theory)

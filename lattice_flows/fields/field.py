@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from theories import Theory
+from theories import Theory, coupling_scale
 
 Ranges = Mapping[str, tuple[float, float]]
 """The couplings that a field is conditioned on, each with its (low, high)."""
@@ -77,8 +77,9 @@ def condition(t: jax.Array, couplings: Any, ranges: Ranges, kernels: int = 8) ->
 
 def scaled_couplings(couplings: Any, ranges: Ranges, dtype: Any) -> jax.Array:
     """The couplings of `ranges`, (len(ranges),), each scaled to [-1, 1]."""
-    values = [
-        (jnp.asarray(getattr(couplings, name), dtype) - 0.5 * (low + high)) / (0.5 * (high - low))
-        for name, (low, high) in ranges.items()
-    ]
+    values = []
+    for name, ends in ranges.items():
+        value = coupling_scale(couplings, name, jnp.asarray(getattr(couplings, name), dtype))
+        low, high = (coupling_scale(couplings, name, end) for end in ends)
+        values.append((value - 0.5 * (low + high)) / (0.5 * (high - low)))
     return jnp.stack(values) if values else jnp.zeros(0, dtype)

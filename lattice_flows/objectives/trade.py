@@ -20,10 +20,9 @@ the draws do, mode by mode, w_k = a_k φ_k with a_k = ⟨φ_k* V_k⟩/⟨|φ_k|�
     R_w = R + ⟨w, s + ∇S⟩,
 
 which vanishes for the same flows, and of V only V - w meets ∇e. The loss is the Huber penalty of
-R_w on the draws with their weights, the score and w held fixed. The averages ⟨∂_t S⟩, with the same
-weights, are running ones at a grid of times. A line learns outwards: it ends at a *front* that
-moves on where the ESS of the weights there is enough, back where it is not, and a point counts as
-e^{-ε Σ losses between θ₀ and the point}, where ε decays as the front goes out.
+R_w on the draws with their weights, the score and w held fixed. A line learns outwards (lines.py):
+it ends at a *front* that moves on where the ESS of the weights there is enough, back where it is
+not, and ε decays as the front goes out.
 """
 
 from dataclasses import dataclass, replace
@@ -36,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lattice_flows.flow import Flow
+from lattice_flows.objectives.lines import Average, average, causal, lines, remembered
 from lattice_flows.params import Params
 from lattice_flows.setting import Setting
 from lattice_flows.transport import CouplingLine, FlowBase
@@ -43,10 +43,7 @@ from theories.lattice import filter_modes
 
 _POOL = 4096  # draws of the boundary, made once
 _STEPS = 12  # of the solver in training, and points on a line
-_LINES = 16  # for each coupling that varies, where several do
 _AT_ONCE = 4  # lines in one training step
-_MEMORY = 0.9  # of running averages, from one visit to the next
-_GATE = 0.1  # ESS below which the weights say nothing of an average
 _CAUSALITY = 5.0  # ε, times the part of a line that is still closed
 _LARGEST = 5.0  # weight of one draw in the loss, where all have 1 on average
 _FRONT = 0.02  # where it begins
@@ -57,12 +54,10 @@ _SPEED = 0.002  # of the front, in one visit
 class Lines(NamedTuple):
     """What is known of L lines at T points each, or of one line, without the leading axis.
 
-    mean: (L, T), ⟨∂_t S⟩. count: (L, T), effective draws in it. loss: (L, T). front: (L,), how far
-    of each line is open.
+    average: of ∂_t S, (L, T). loss: (L, T). front: (L,), how far of each line is open.
     """
 
-    mean: jax.Array
-    count: jax.Array
+    average: Average
     loss: jax.Array
     front: jax.Array
 
@@ -77,15 +72,12 @@ class Knowledge(NamedTuple):
 
 
 class Visit(NamedTuple):
-    """What one visit finds at a point of a line: the penalty, and the weights' ESS as a fraction.
-
-    mean, count: the running average with it.
-    """
+    """What one visit finds at a point of a line: the penalty, the running average with it, and the
+    weights' ESS as a fraction."""
 
     loss: jax.Array
+    average: Average
     ess: jax.Array
-    mean: jax.Array
-    count: jax.Array
 
 
 @dataclass(frozen=True)
@@ -96,27 +88,10 @@ class Trade:
 
     @cached_property
     def ends(self) -> NDArray[np.float64]:
-        """Places (L, k) in the ranges where the lines end.
-
-        Of a single range its ends, but for the one that the flow was trained at; of a box,
-        quasi-random points of its surface (Roberts' additive recurrence, each carried outwards to
-        a face).
-        """
-        base, couplings = self.setting.flow.base, self.setting.couplings
-        k = len(couplings.ranges)
-        if k == 1:
-            assert isinstance(base, FlowBase)
-            ((name, ends),) = couplings.ranges.items()
-            known = [getattr(end, name) for end in (base.anchor.low, base.anchor.high)]
-            return np.array(
-                [[float(i)] for i, end in enumerate(ends) if not known[0] <= end <= known[1]]
-            )
-        golden = np.roots([1, *[0] * (k - 1), -1, -1]).real.max()
-        points = (
-            np.outer(np.arange(1, _LINES * k + 1), golden ** -np.arange(1.0, k + 1)) + 0.5
-        ) % 1
-        away = points - 0.5
-        return 0.5 + 0.5 * away / np.abs(away).max(axis=1, keepdims=True)
+        """Places (L, k) in the ranges where the lines end."""
+        base = self.setting.flow.base
+        assert isinstance(base, FlowBase)
+        return lines(self.setting.couplings, base.anchor)[1]
 
     @property
     def times(self) -> NDArray[np.float64]:
@@ -128,7 +103,7 @@ class Trade:
         draws = setting.flow.base.draw_with_score(params.base, key, theta, _POOL)
         count = len(self.ends)
         none = jnp.zeros((count, _STEPS + 1))
-        return Knowledge(*draws, Lines(none, none, none, jnp.full(count, _FRONT)))
+        return Knowledge(*draws, Lines(Average(none, none), none, jnp.full(count, _FRONT)))
 
     def loss(
         self, params: Params, state: Knowledge, key: jax.Array, opened: jax.Array
@@ -163,20 +138,16 @@ class Trade:
         phi, log_q, score = self._trajectories(frozen, state, picked, theta)
         times = jnp.asarray(self.times, phi.dtype)
         found = jax.vmap(lambda *at: self._point(params, theta, *at))(
-            times, phi, log_q, score, line.mean, line.count * _MEMORY
+            times, phi, log_q, score, line.average
         )
-        trusted = found.ess > _GATE
-        epsilon = _CAUSALITY * (1 - line.front)
-        causal = jnp.exp(-epsilon * (jnp.cumsum(line.loss) - line.loss))
-        past = jnp.minimum(jax.lax.stop_gradient(found.loss), 10.0)
+        counts = causal(line.loss, _CAUSALITY * (1 - line.front))
         ahead = jnp.clip((found.ess[-1] - _ENOUGH) / _WITHIN, -1, 1)
         known = Lines(
-            jnp.where(trusted, found.mean, line.mean),
-            jnp.where(trusted, found.count, line.count),
-            _MEMORY * line.loss + (1 - _MEMORY) * past,
+            found.average,
+            remembered(line.loss, jax.lax.stop_gradient(found.loss)),
             jnp.clip(line.front + _SPEED * ahead, _FRONT, 1.0),
         )
-        return jnp.mean(causal * found.loss), known, found.ess
+        return jnp.mean(counts * found.loss), known, found.ess
 
     def _point(
         self,
@@ -186,26 +157,21 @@ class Trade:
         phi: jax.Array,
         log_q: jax.Array,
         score: jax.Array,
-        mean: jax.Array,
-        count: jax.Array,
+        known: Average,
     ) -> Visit:
         """One point of the line to theta: draws (n, *shape), and what was known of ⟨∂_t S⟩."""
-        n = len(phi)
         velocity, energy, rate, slope = jax.vmap(lambda x, s: self._slopes(params, t, x, s, theta))(
             phi, score
         )
         velocity = jax.lax.stop_gradient(velocity)
         rate = rate + self._growth(params, theta, t, phi, score, velocity)
-        weights = jax.nn.softmax(-energy - log_q)
-        effective = 1 / jnp.sum(weights**2)
-        share = count / (count + effective)
         # ∂_t log q has mean 0 under q, and near q = p takes the noise of ∂_t S with it
         both = jax.lax.stop_gradient(rate + slope)
-        mean = share * mean + (1 - share) * jnp.sum(weights * both)
-        centre = jnp.where(effective > _GATE * n, mean, jnp.mean(both))
+        centre, known, ess = average(-energy - log_q, both, known)
         penalty = jnp.sqrt(1 + (slope + rate - centre) ** 2) - 1
-        loss = jnp.sum(jnp.minimum(weights, _LARGEST / n) * penalty)
-        return Visit(loss, effective / n, mean, count + effective)
+        weights = jax.nn.softmax(-energy - log_q)
+        loss = jnp.sum(jnp.minimum(weights, _LARGEST / len(phi)) * penalty)
+        return Visit(loss, known, ess)
 
     def _growth(
         self,

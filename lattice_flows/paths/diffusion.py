@@ -2,7 +2,7 @@
 
 Variance-preserving noising of the target, run backwards, keeps a mixture a mixture:
 
-    p_t = Σ_k w_k N(x; a_t μ_k, a_t² s² + (1 - a_t²) σ²),      a_t = sin(πt/2),
+    p_t = Σ_k w_k N(x; a_t μ_k, a_t² Σ_k + (1 - a_t²) σ²),      a_t = sin(πt/2),
 
 from the normal base N(0, σ²) to the target. It is the mixture's own answer to what the linear path
 does badly, to carry mass from one mode to another (Máté & Fleuret, arXiv:2301.07388, compare with
@@ -34,6 +34,5 @@ class DiffusionPath(Path):
         theory = self.base.theory
         assert isinstance(theory, GaussianMixture)  # Config refuses other theories
         signal, noise = jnp.sin(jnp.pi * t / 2), jnp.cos(jnp.pi * t / 2)
-        variance = (signal * theory.deviation) ** 2 + (noise * self.base.scale) ** 2
         log_z = jnp.asarray(self.base.log_normalisation(params.base, couplings), phi.dtype)
-        return -theory.log_density(phi, signal, variance) - (1 - t) * log_z
+        return -theory.log_density(phi, signal, (noise * self.base.scale) ** 2) - (1 - t) * log_z

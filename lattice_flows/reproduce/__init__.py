@@ -20,6 +20,7 @@ EXPERIMENTS = {
     "ingredients": "what symmetry, paths and walkers buy at m = 1 (arXiv:2301.07388)",
     "trade": "phi4 theory on 8 x 8 across the transition, beside HMC (arXiv:2410.19492)",
     "transfer": "from one coupling to others, four ways (TRADE: arXiv:2410.19492)",
+    "temperature": "six Gaussians in the plane over temperature, four ways (arXiv:2410.19492)",
     "cost": "CPU seconds of 64 couplings, by one flow, a flow each, chains",
     "teleportation": "a path of densities that no flow can follow (arXiv:2410.03282)",
 }
