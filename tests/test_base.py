@@ -15,7 +15,15 @@ from lattice_flows.base import GeneralisedGaussian, MeanField, Ultralocal, make_
 from lattice_flows.base.base import sample_sites
 from lattice_flows.base.mean_field import MeanFieldParams
 from lattice_flows.walkers import Couplings
-from theories import DoubleWell, FreeField, LatticeFlowsError, Phi4, TransferMatrix
+from theories import (
+    DoubleWell,
+    FreeField,
+    LatticeFlowsError,
+    MixtureCouplings,
+    Phi4,
+    TransferMatrix,
+    TwoGaussians,
+)
 
 FALSE_ALARM = 1e-4  # of each Kolmogorov-Smirnov test here, had it another seed
 LAM = 1 / 16
@@ -126,6 +134,16 @@ def test_generalised_gaussian(power, width, seed):
     assert base.log_prob((), jnp.asarray(phi), couplings) == pytest.approx(expected, abs=1e-9)
     draws = jax.vmap(lambda k: base.sample((), k, couplings))(keys(seed, 4000))
     assert scipy.stats.kstest(np.ravel(draws), exact.cdf).pvalue > FALSE_ALARM
+
+
+@pytest.mark.parametrize("beta", [0.3, 1.0, 2.5])
+def test_a_tempered_base_is_normal_with_the_variance_over_beta(beta):
+    theory = TwoGaussians()
+    base, couplings = make_base("tempered", theory, {}, width=3.0), double(MixtureCouplings(beta))
+    phi, log_q = base.draw((), jax.random.key(3), couplings, 4000)
+    normal = scipy.stats.norm(scale=3 / np.sqrt(beta))
+    np.testing.assert_allclose(log_q, normal.logpdf(phi).sum(axis=1), rtol=1e-12)
+    assert scipy.stats.kstest(np.ravel(phi), normal.cdf).pvalue > FALSE_ALARM
 
 
 @pytest.mark.parametrize("theory", [Phi4((3, 4)), DoubleWell((4,))])

@@ -17,9 +17,16 @@ from scipy.stats import kstest, multivariate_normal, norm
 import theories
 from lattice_flows.files import read_dataset
 from observables import measure, quantities
-from theories import FortyGaussians, FourGaussians, GaussianMixture, LatticeFlowsError, TwoGaussians
+from theories import (
+    FortyGaussians,
+    FourGaussians,
+    GaussianMixture,
+    LatticeFlowsError,
+    SixGaussians,
+    TwoGaussians,
+)
 
-NAMES = ("gmm-4", "gmm-2", "gmm-40")
+NAMES = ("gmm-4", "gmm-2", "gmm-6", "gmm-40")
 
 
 class Overlapping(GaussianMixture):
@@ -33,13 +40,15 @@ class Overlapping(GaussianMixture):
 
 def density(theory: GaussianMixture, x: np.ndarray) -> np.ndarray:
     return sum(
-        w * multivariate_normal(mean, theory.deviation**2).pdf(x)
-        for w, mean in zip(theory.weights, theory.means, strict=True)
+        w * multivariate_normal(mean, covariance).pdf(x)
+        for w, mean, covariance in zip(
+            theory.weights, theory.means, theory.covariances, strict=True
+        )
     )
 
 
 @pytest.mark.parametrize(
-    "theory", [FourGaussians(), TwoGaussians(), FortyGaussians(), Overlapping()]
+    "theory", [FourGaussians(), TwoGaussians(), SixGaussians(), FortyGaussians(), Overlapping()]
 )
 def test_the_action_is_minus_beta_log_density(theory, rng):
     points = rng.choice(theory.means, 3) + rng.normal(0, 1.5, (3, 2))
@@ -114,7 +123,9 @@ def test_exact_answers_are_of_what_is_measured(name):
     assert list(answers) == list(quantities(theory).long_names)
 
 
-@pytest.mark.parametrize("theory", [TwoGaussians(), FortyGaussians(), Overlapping()])
+@pytest.mark.parametrize(
+    "theory", [TwoGaussians(), SixGaussians(), FortyGaussians(), Overlapping()]
+)
 def test_sums_over_the_grid_agree_with_closed_forms(theory):
     at_one = theory.exact(theory.from_values())
     log_z, mean, second, shares = at_one._quadrature()
@@ -161,7 +172,9 @@ def test_far_from_one_no_exact_answer_is_known():
 
 
 @pytest.mark.parametrize("beta", [0.3, 1.0, 3.0])
-@pytest.mark.parametrize("theory", [TwoGaussians(), FortyGaussians(), Overlapping()])
+@pytest.mark.parametrize(
+    "theory", [TwoGaussians(), SixGaussians(), FortyGaussians(), Overlapping()]
+)
 def test_exact_draws_have_the_exact_moments(theory, beta, rng):
     couplings = theory.from_values(beta=beta)
     exact = theory.exact(couplings)

@@ -55,6 +55,20 @@ def test_the_field_is_the_same_function_of_the_couplings(couplings, rng):
     )
 
 
+@pytest.mark.parametrize("before", [{"beta": 1.0}, {"beta": (0.5, 2.0)}])
+def test_a_network_that_knows_no_lattice_takes_over_other_ranges(before, rng):
+    """Seen in log β; one that was fixed begins without effect."""
+    old = Config("gmm-2", (2,), before, width=5)
+    new = on(old, couplings={"beta": (0.2, 5.0)})
+    params = Params((), random_params(build(old).flow.field, 1.0, seed=3))
+    carried = transferred(params, old, new)
+    phi, point = jnp.asarray(rng.normal(size=2)), double(old.make_theory().from_values(beta=1.2))
+    for found, expected in zip(
+        velocity(new, carried, phi, point), velocity(old, params, phi, point), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
 def test_on_a_larger_lattice_kernels_keep_their_displacements(rng):
     """Contexts of a field that is 0 but at a few neighbours do not see how large the lattice is."""
     old, new = on(RANGED, shape=(9,)), on(RANGED, shape=(14,))

@@ -180,7 +180,8 @@ def draw(dataset: Dataset) -> "Figure":
 
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 6.2), layout="constrained")
-        above, below = np.ravel(figure.subfigures(2, 1, height_ratios=(3.4, 2.6)))
+        halves: Any = figure.subfigures(2, 1, height_ratios=(3.4, 2.6))
+        above, below = halves
         axes = above.subplots(2, len(SHOWN), sharex=True, sharey=True)
         taught = list(dataset["way"]).index("TRADE")
         for row, (title, draws) in zip(
