@@ -1,4 +1,4 @@
-"""reproduce temperature: rows, file and figure of untrained flows, against KL of normal densities."""
+"""reproduce temperature: rows, file and figure of untrained flows, against KL of normals."""
 
 import jax
 import numpy as np
