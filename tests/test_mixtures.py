@@ -171,7 +171,7 @@ def test_far_from_one_no_exact_answer_is_known():
 # -- exact draws ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("beta", [0.3, 1.0, 3.0])
+@pytest.mark.parametrize("beta", [0.3, 1.0, 3.0, 5.0])
 @pytest.mark.parametrize(
     "theory", [TwoGaussians(), SixGaussians(), FortyGaussians(), Overlapping()]
 )
