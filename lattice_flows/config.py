@@ -165,7 +165,8 @@ class Config:
             if f.metadata:
                 object.__setattr__(self, f.name, _checked(f, getattr(self, f.name)))
         theory = self.make_theory()
-        object.__setattr__(self, "boundary", boundary(theory, self))
+        chosen = boundary(theory, self.objective, self.boundary)
+        object.__setattr__(self, "boundary", chosen)
         for name, choice in automatic(theory, self).items():
             if getattr(self, name) == "auto":
                 object.__setattr__(self, name, choice)

@@ -37,12 +37,12 @@ def _ends(value: Coupling) -> tuple[float, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def boundary(theory: "Theory", config: "Config") -> str:
-    """What holds TRADE to the flow that it goes on from, where nothing was said."""
+def boundary(theory: "Theory", objective: str, chosen: str) -> str:
+    """What holds TRADE to the flow that it goes on from, where "auto" was chosen."""
     from theories import LatticeTheory
 
-    if config.objective != "trade" or config.boundary != "auto":
-        return config.boundary
+    if objective != "trade" or chosen != "auto":
+        return chosen
     return "frozen" if isinstance(theory, LatticeTheory) else "samples"
 
 
@@ -170,17 +170,40 @@ def refuse_source(theory: "Theory", config: "Config") -> None:
             f"--objective {config.objective} goes to a range of couplings, LOW:HIGH: "
             "give one a range"
         )
+    if config.objective == "trade":
+        _refuse_no_way(config, source)
+
+
+def _refuse_no_way(config: "Config", source: "Config") -> None:
+    """Refuse TRADE to couplings that lead nowhere, or that the flow is not told of."""
+    within = all(
+        low <= end <= high
+        for name, ends in config.ranges.items()
+        for low, high in [(_ends(source.couplings[name])[0], _ends(source.couplings[name])[-1])]
+        for end in ends
+    )
+    if within:
+        refuse(
+            f"the flow to go on from was trained on {source.trained_on()}, all of the range: "
+            "give a wider one"
+        )
+    for name, value in config.couplings.items():
+        known = source.couplings[name]
+        if not config.continues and name not in config.ranges and value != known:
+            refuse(
+                f"{name} is {show(known)} where the flow was trained and {show(value)} here: with "
+                f"a loss at the boundary give --{name} a range that holds both, or leave it out"
+            )
 
 
 def refuse_unsampled(theory: "Theory", config: "Config") -> None:
     """Refuse maximum likelihood where there is neither an exact answer nor a chain to draw from."""
     from theories import LatticeTheory
 
-    if isinstance(theory, LatticeTheory) or "likelihood" != config.objective != "trade":
+    likely = config.objective == "likelihood" or config.boundary == "samples"
+    if isinstance(theory, LatticeTheory) or not likely:
         return
     trained = config if config.source is None else config.source_config
-    if config.boundary not in ("auto", "samples"):
-        return
     for end in (min, max):
         point = {name: end(_ends(value)) for name, value in trained.couplings.items()}
         if theory.exact(theory.from_values(**point)) is None:

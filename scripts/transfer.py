@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lattice_flows.config import Config
+from lattice_flows.config_rules import boundary
 from lattice_flows.interrupt import deferred
 from lattice_flows.scripts import _options, _output, _training, _values
 from lattice_flows.scripts._command import Command, Failure
@@ -120,25 +121,17 @@ def _config(old: Config, typed: Mapping[str, Any], given: _values.Given) -> Conf
     couplings = {**old.couplings, **_values.trained(old.theory, given)}
     elsewhere = typed.get("shape", old.shape) != old.shape
     objective = typed.get("objective", "deformation" if elsewhere else "transport")
-    boundary = typed.get("boundary", "auto")
+    held = boundary(old.make_theory(), objective, typed.get("boundary", "auto"))
     kept = {**record, "steps": 1000}
     if objective in ("transport", "trade"):
         acting = ("theory", "shape", "width", "learning_rate", "ode_steps", "x64", "seed")
-        if _conditioned(old, objective, boundary):
+        if objective == "trade" and held != "frozen":  # the flow of RUN is trained on
             acting += ("field", "base", "base_curvature", "base_width")
         kept = {name: record[name] for name in acting}
         kept |= {"steps": 1000, "batch": 512, "source": record}
     if objective == "trade":
         kept |= {"steps": 3000, "batch": 1024, "learning_rate": 0.002}
     return Config(**{**kept, **typed, "objective": objective, "couplings": couplings})
-
-
-def _conditioned(old: Config, objective: str, boundary: str) -> bool:
-    """Whether the flow of RUN is trained on, as one of the couplings, rather than gone on from."""
-    from theories import LatticeTheory
-
-    lattice = isinstance(old.make_theory(), LatticeTheory)
-    return objective == "trade" and boundary != "frozen" and not (boundary == "auto" and lattice)
 
 
 if __name__ == "__main__":

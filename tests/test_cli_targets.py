@@ -64,6 +64,30 @@ def test_a_mixture_is_trained_from_the_command_line():
 
 
 @jax.numpy_dtype_promotion("standard")
+def test_a_mixture_is_taught_other_temperatures_and_what_cannot_be_is_refused(tmp_path):
+    """The run resumes; TRADE needs couplings that lead away, and draws where it begins."""
+    point = untrained(tmp_path / "point", theory="gmm-2", base_width=7.0)
+    few = ("--steps", 2, "--batch", 32, "--json")
+    taught = ("transfer", point.path, "line", "--objective", "trade", *few)
+    answer = json.loads(call(*taught, "--beta", "0.5:2").stdout)
+    assert answer["finished"] and answer["last"]["ess"] > 0 and answer["last"]["balance"] > 0
+    config = Run.open("line").config
+    assert (config.boundary, config.base, config.field) == ("samples", "tempered", "mlp")
+    assert "is finished" in call(*taught, "--beta", "0.5:2", "--resume").stderr
+    assert "give one a range" in refused("transfer", point.path, "n", *taught[3:])
+    there = ("transfer", "line", "n", "--objective", "trade", *few)
+    assert "give a wider one" in refused(*there, "--beta", "0.7:1")
+    assert "not on a lattice" in refused(
+        "transfer", point.path, "n", "--beta", "0.5:2", "--objective", "transport"
+    )
+    cold = untrained(tmp_path / "cold", theory="gmm-2", couplings={"beta": 9.0}, base_width=7.0)
+    assert "no draws of gmm-2 are known" in refused(
+        "transfer", cold.path, "n", "--beta", "0.5:2", "--objective", "trade"
+    )
+    assert not Path("n").exists()
+
+
+@jax.numpy_dtype_promotion("standard")
 def test_the_deformation_loss_takes_the_diffusion_path():
     call(
         *("train", "r", "--theory", "gmm-2", "--steps", 2, "--batch", 32, "--width", 4),

@@ -81,6 +81,8 @@ def test_bad_input_is_refused_in_one_line(source, tmp_path):
     assert "own field, base and path" in refused(
         "transfer", run, "new", "--m", "-1:0", "--field", "hollow"
     )
+    taught = ("transfer", run, "new", "--objective", "trade", "--boundary", "reverse-kl")
+    assert "lam a range that holds both" in refused(*taught, "--m", "-1:0", "--lam", 0.3)
     assert "number of dimensions" in refused("transfer", run, "new", "--shape", "3x3")
     assert "width 4, not 8" in refused("transfer", run, "new", "--sites", 6, "--width", 8)
     assert "transfer RUN NEW_RUN" in refused(

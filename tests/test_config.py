@@ -92,6 +92,8 @@ def test_what_is_automatic_fits_the_theory():
         ({"base_curvature": 1.0}, ["--base-curvature", "--base ultralocal"]),
         ({"base_width": 2.0}, ["--base-width", "--base normal"]),
         ({"curriculum": 0.5}, ["--curriculum", "range"]),
+        ({"boundary": "samples"}, ["--boundary", "--objective trade"]),
+        ({"base": "tempered"}, ["no inverse temperature", "tempered"]),
     ],
 )
 def test_a_mistake_is_one_line_that_names_it(changes, words):
