@@ -97,7 +97,7 @@ class Model:
     @property
     def setting(self) -> Setting:
         """What an objective is given."""
-        config = self.config
+        config, source = self.config, self.config.source_config if self.config.source else None
         return Setting(
             self.flow,
             self.path,
@@ -108,7 +108,8 @@ class Model:
             config.weighted,
             config.constant,
             config.half_box,
-            None if config.source is None else _couplings(config.source_config),
+            None if source is None else _couplings(source),
+            None if source is None else _anchor(source),
             config.boundary,
         )
 
@@ -154,6 +155,11 @@ def _couplings(config: Config) -> Couplings:
 def _trained_base(source: Config) -> FlowBase:
     """The density of the flow of `source`, its parameters apart."""
     model = build(source)
+    return FlowBase(model.flow.base.theory, model.flow, _anchor(source))
+
+
+def _anchor(source: Config) -> Anchor:
+    """The couplings that `source` was trained on."""
     pairs = [v if isinstance(v, tuple) else (v, v) for v in source.couplings.values()]
-    low, high = (model.flow.base.theory.Couplings(*end) for end in zip(*pairs, strict=True))
-    return FlowBase(model.flow.base.theory, model.flow, Anchor(low, high))
+    low, high = (source.make_theory().Couplings(*end) for end in zip(*pairs, strict=True))
+    return Anchor(low, high)

@@ -15,8 +15,8 @@ class Setting:
     batch: configurations a step. points: where a residual is evaluated (points/). penalty: of the
     residual (objectives/deformation.py). weighted: trajectories count by their weights. constant:
     C_t in closed form ("closed") or as a network ("network"). half_box: of the points "box".
-    trained: the couplings that the flow to go on from was trained on, where there is one. boundary:
-    what holds the flow there ("frozen", or an objective's name).
+    trained, anchor: the couplings that the flow to go on from was trained on, where there is one,
+    to draw from and to go out from. boundary: what holds the flow there ("frozen", or a loss).
     """
 
     flow: Flow
@@ -29,14 +29,5 @@ class Setting:
     constant: str = "closed"
     half_box: float = 10.0
     trained: Couplings | None = None
+    anchor: Anchor | None = None
     boundary: str = "frozen"
-
-    @property
-    def anchor(self) -> Anchor:
-        """The couplings that the flow to go on from was trained on."""
-        assert self.trained is not None
-        fixed, ranges = self.trained.fixed, self.trained.ranges
-        low, high = (
-            fixed._replace(**{name: both[i] for name, both in ranges.items()}) for i in (0, 1)
-        )
-        return Anchor(low, high)

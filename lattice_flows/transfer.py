@@ -66,7 +66,9 @@ def transferred(params: Params, old: Config, new: Config) -> Params:
             "a flow with --field mlp keeps its lattice, one with --field convolutional, a learned "
             "path or a network for C_t its ranges, too: change the values of fixed couplings alone"
         )
-    field = {name: dict(part) for name, part in params.field.items()}
+    field = params.field
+    if not (same_lattice and same_ranges):
+        field = {name: dict(part) for name, part in field.items()}
     if not same_ranges:
         _show_ranges(field, old, new)
     if not same_lattice:

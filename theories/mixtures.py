@@ -145,7 +145,7 @@ class MixtureAnswers:
         log_shares = flat * np.log(theory.weights)
         log_shares += (1 - flat) / 2 * np.linalg.slogdet(theory.covariances)[1]
         roots = np.linalg.cholesky(theory.covariances / flat)
-        drawn = np.empty((0, 2))
+        drawn, log_bound = np.empty((0, 2)), self._log_bound()
         while len(drawn) < n:
             tried = max(2 * (n - len(drawn)), 1024)
             chosen = rng.choice(len(log_shares), tried, p=softmax(log_shares))
@@ -154,7 +154,7 @@ class MixtureAnswers:
             log_terms = theory._log_terms(x)
             log_accept = self.beta * np.logaddexp.reduce(log_terms, axis=1)
             log_accept -= np.logaddexp.reduce(flat * log_terms, axis=1)
-            log_accept -= (self.beta - flat) * self._log_bound()
+            log_accept -= (self.beta - flat) * log_bound
             drawn = np.concatenate([drawn, x[-rng.exponential(size=tried) <= log_accept]])
         return drawn[:n]
 

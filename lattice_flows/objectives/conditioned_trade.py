@@ -67,13 +67,16 @@ class ConditionedTrade:
     @classmethod
     def with_boundary(cls, setting: Setting) -> "ConditionedTrade":
         """The objective of a setting that names a boundary."""
+        assert setting.trained is not None
         there = replace(setting, couplings=setting.trained)
         return cls(setting, BOUNDARIES[setting.boundary](there))
 
     @cached_property
     def lines(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Places (L, k) in the ranges where lines begin and where they end."""
-        return lines(self.setting.couplings, self.setting.anchor)
+        anchor = self.setting.anchor
+        assert anchor is not None  # Config refuses TRADE from nowhere
+        return lines(self.setting.couplings, anchor)
 
     @property
     def times(self) -> NDArray[np.float64]:

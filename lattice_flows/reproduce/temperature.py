@@ -87,12 +87,9 @@ def run(settings: Settings) -> tuple[list[Row], dict[str, Variable]]:
             seed=seed,
             **_COMMON,
         )
-        ways[name] = _judged(*_with_seed(train_afresh(settings, config), seed))
+        flow, alone = train_afresh(settings, config)
+        ways[name] = _judged(flow, seed, alone)
     return _rows(ways), _variables(ways)
-
-
-def _with_seed(trained: tuple[Sampler, float], seed: int) -> tuple[Sampler, int, float]:
-    return trained[0], seed, trained[1]
 
 
 def _judged(sampler: Sampler, seed: int, seconds: float, reweighted: bool = False) -> Way:
