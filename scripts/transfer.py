@@ -47,13 +47,15 @@ def transfer(
     given.
 
     --objective trade takes 3000 steps at a rate of 0.002, and a RUN trained with --points wide: it
-    keeps what RUN gets wrong where draws at other couplings are.
+    keeps what RUN gets wrong where draws at other couplings are. With a --boundary other than
+    frozen the flow of RUN itself is trained on, held where it was trained by a loss.
 
     \b
     Examples:
       lattice-flows transfer runs/point runs/line --m 0.25:1
       lattice-flows transfer runs/point runs/large --sites 32
       lattice-flows transfer runs/wide runs/taught --m 0.25:1 --objective trade
+      lattice-flows transfer runs/six runs/hot --beta 0.2:1 --objective trade --boundary samples
     """
     if resume and overwrite:
         raise click.UsageError("give --resume or --overwrite, not both")
