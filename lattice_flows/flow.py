@@ -151,10 +151,8 @@ class Flow:
                     v, divergence = self.velocity(params, t, x, theta)
                     return v, -divergence
 
-                def along(d_x, d_theta):
-                    return jax.jvp(field, (x, couplings), (d_x, d_theta))[1]
-
-                return *field(x, couplings), *jax.vmap(along)(d_x, d_couplings)
+                motion, derivative = jax.linearize(field, x, couplings)
+                return *motion, *jax.vmap(derivative)(d_x, d_couplings)
 
             return jax.vmap(of_one, in_axes=(0, 1), out_axes=(0, 0, 1, 1))(state[0], state[2])
 
