@@ -1,12 +1,23 @@
-"""The command line, called within the process of a test."""
+"""The command line, called within the process of a test, and runs for it to work on."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 from click.testing import CliRunner, Result
+from helpers import random_params
 
+from lattice_flows import checkpoint
+from lattice_flows.config import Config
+from lattice_flows.model import build
+from lattice_flows.params import Params
+from lattice_flows.run import Run
 from lattice_flows.scripts.cli import main
+
+SINGLE_WELL = {"lam": 1.0, "alpha": 0.1}
 
 
 def call(*args: object) -> Result:
@@ -21,3 +32,22 @@ def refused(*args: object, code: int = 1) -> str:
     assert result.stdout == ""
     assert re.fullmatch(r"Error: [^\n]+\n", result.stderr), result.stderr
     return result.stderr
+
+
+def small_run(path: Path, size: float, **settings) -> Run:
+    """A run in float32 with the checkpoint of a small flow that is fit for a single well.
+
+    No training: base and backbone do the most of it, the rest of the field is noise of `size`.
+    """
+    settings = {"field": "convolutional", "base": "ultralocal", "base_curvature": 1.0} | settings
+    settings = {"theory": "phi4", "width": 4, "ode_steps": 6} | settings
+    run = Run.create(path, Config(**settings))
+    flow = build(run.config).flow
+    field = random_params(flow.field, size, seed=1)
+    params = Params(
+        flow.base.init(), field | {"backbone": {**field["backbone"], "b": jnp.zeros(2)}}
+    )
+    single = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params)
+    checkpoint.save(run.path / "checkpoint.npz", {"params": single})
+    run.finish()
+    return run

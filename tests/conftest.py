@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the commands do; before numpy is loaded
 
@@ -11,6 +12,9 @@ import hypothesis
 import jax
 import numpy as np
 import pytest
+from command_line import SINGLE_WELL, small_run
+
+from lattice_flows.run import Run
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -43,3 +47,23 @@ def rng(seed: int) -> np.random.Generator:
 @pytest.fixture
 def key(seed: int) -> jax.Array:
     return jax.random.key(seed)
+
+
+@pytest.fixture
+def in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run with a flow of the cycle of 4 sites, for a range of m."""
+    couplings = {"m": (-1.2, -0.8), **SINGLE_WELL}
+    path = tmp_path_factory.mktemp("chain") / "run"
+    return small_run(path, 0.05, shape=(4,), couplings=couplings)
+
+
+@pytest.fixture(scope="session")
+def torus(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run with a flow of a lattice of 2 by 3 sites."""
+    path = tmp_path_factory.mktemp("torus") / "run"
+    return small_run(path, 0.02, shape=(2, 3), couplings={"m": -1.0, **SINGLE_WELL})

@@ -14,9 +14,7 @@ from theories.errors import LatticeFlowsError
 HMC = ["hmc", "phi4", "--sites", 4, "--m", 0.5, "-o", "chains.nc"]
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_an_empty_directory")
 
 
 def test_draws_are_measured_beside_exact_answers():

@@ -29,9 +29,7 @@ def call(*args: object, code: int | None = 0):
     return result
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_an_empty_directory")
 
 
 def untrained(path: Path, **settings) -> Run:

@@ -19,9 +19,7 @@ from lattice_flows.run import Run
 TRAIN = ["--theory", "phi4", "--sites", "4", "--m", "0.25:1", "--steps", "3"]
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_an_empty_directory")
 
 
 @pytest.fixture

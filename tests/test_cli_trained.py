@@ -9,19 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray
-from command_line import call, refused
-from helpers import random_params
+from command_line import call, refused, small_run
 
-from lattice_flows import checkpoint
-from lattice_flows.config import Config
-from lattice_flows.model import build
-from lattice_flows.params import Params
-from lattice_flows.plots import plot_file
 from lattice_flows.run import Run
 from observables import LONG_NAMES
 from theories import TransferMatrix
@@ -29,43 +21,7 @@ from theories import TransferMatrix
 COMMANDS = ("evaluate", "sample", "scan")
 
 
-def make(path: Path, size: float, **settings) -> Run:
-    """A run in float32 with the checkpoint of a small flow that is fit for a single well.
-
-    No training: base and backbone do the most of it, the rest of the field is noise of `size`.
-    """
-    settings = {"field": "convolutional", "base": "ultralocal", "base_curvature": 1.0} | settings
-    settings = {"theory": "phi4", "width": 4, "ode_steps": 6} | settings
-    run = Run.create(path, Config(**settings))
-    flow = build(run.config).flow
-    field = random_params(flow.field, size, seed=1)
-    params = Params(
-        flow.base.init(), field | {"backbone": {**field["backbone"], "b": jnp.zeros(2)}}
-    )
-    single = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params)
-    checkpoint.save(run.path / "checkpoint.npz", {"params": single})
-    run.finish()
-    return run
-
-
-SINGLE_WELL = {"lam": 1.0, "alpha": 0.1}
-
-
-@pytest.fixture(scope="module")
-def chain(tmp_path_factory) -> Run:
-    couplings = {"m": (-1.2, -0.8), **SINGLE_WELL}
-    return make(tmp_path_factory.mktemp("chain") / "run", 0.05, shape=(4,), couplings=couplings)
-
-
-@pytest.fixture(scope="module")
-def torus(tmp_path_factory) -> Run:
-    path = tmp_path_factory.mktemp("torus") / "run"
-    return make(path, 0.02, shape=(2, 3), couplings={"m": -1.0, **SINGLE_WELL})
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_an_empty_directory")
 
 
 @pytest.fixture
@@ -183,129 +139,6 @@ def test_a_scan_over_a_coupling_that_was_not_trained(chain):
     assert not Path("scan.nc").exists()
 
 
-# scans with more to say
-
-
-def scanned(run: Run, *more: object, code: int | None = 0) -> list[dict]:
-    """The points that a scan of `run` reports; it leaves scan.nc, and scan.png where asked."""
-    args = ("scan", run.path, "-n", 512, "-o", "scan.nc", "--overwrite", "--json", "--seed", 3)
-    result = call(*args, *more)
-    assert code is None or result.exit_code == code, result.output
-    whole = json.loads(result.stdout, parse_constant=pytest.fail)
-    return whole.get("points", [whole])
-
-
-def check_exact(scan: xarray.Dataset, names) -> None:
-    """Within 5 standard errors of the exact answers."""
-    for name in names:
-        away = np.abs(scan[name] - scan[f"{name}_exact"])
-        assert np.all(away <= 5 * scan[f"{name}_stderr"] + 1e-9), name
-
-
-def test_derivatives_are_columns_of_their_own(chain):
-    plain = scanned(chain, "--m", "-1.2:-0.8:3")
-    with xarray.open_dataset("scan.nc") as scan:
-        before = scan.load()
-    points = scanned(chain, "--m", "-1.2:-0.8:3", "--derivatives")
-    names = [f"d_{name}_d_m" for name in LONG_NAMES]
-    with xarray.open_dataset("scan.nc") as scan:
-        for name in before.variables:
-            np.testing.assert_array_equal(before[name], scan[name])
-        added = {v for n in names for v in (n, f"{n}_stderr", f"{n}_exact")}
-        assert set(scan.variables) - set(before.variables) == added
-        assert scan["d_phi2_d_m"].attrs["ancillary_variables"] == (
-            "d_phi2_d_m_stderr d_phi2_d_m_exact"
-        )
-        assert (
-            "derivative with respect to m of the mean of phi^2"
-            in (scan["d_phi2_d_m"].attrs["long_name"])
-        )
-        check_exact(scan, names)
-        # ∂_m log Z = V⟨φ²⟩
-        np.testing.assert_allclose(scan["d_log_z_d_m"], 4 * scan["phi2"], rtol=1e-6)
-        np.testing.assert_allclose(scan["d_log_z_d_m_exact"], 4 * scan["phi2_exact"], rtol=1e-8)
-    for old, new in zip(plain, points, strict=True):
-        assert set(new["derivatives"]) == set(names)
-        assert {k: v for k, v in new.items() if k not in ("derivatives", "exact")} == {
-            k: v for k, v in old.items() if k != "exact"
-        }
-
-
-def test_of_a_single_point_derivatives_are_with_respect_to_all_couplings(torus):
-    (point,) = scanned(torus, "--derivatives")
-    assert set(point["derivatives"]) == {
-        f"d_{name}_d_{theta}" for name in LONG_NAMES for theta in ("m", "lam", "alpha")
-    }
-    assert point["exact"] is None
-    text = call("scan", torus.path, "-n", 512, "--derivatives").stdout
-    assert re.search(r"^  d_phi2_d_lam +-[\d.]+ ± [\d.]+$", text, re.MULTILINE)
-
-
-def test_couplings_scanned_together_have_a_derivative_each(tmp_path):
-    couplings = {"mass": (1.0, 1.5), "mu": (1.0, 1.5)}
-    run = make(tmp_path / "well", 0.02, theory="double-well", shape=(4,), couplings=couplings)
-    points = scanned(run, "--m", "1:1.5:2", "--derivatives", code=None)
-    assert {name.rsplit("_d_", 1)[1] for name in points[0]["derivatives"]} == {"mass", "mu"}
-    with xarray.open_dataset("scan.nc") as scan:
-        for theta in ("mass", "mu"):
-            assert np.isfinite(scan[f"d_susceptibility_abs_d_{theta}_exact"]).all()
-
-
-def test_a_combined_scan_uses_all_draws_everywhere(chain):
-    scanned(chain, "--m", "-1.2:-0.8:4")
-    with xarray.open_dataset("scan.nc") as scan:
-        alone = scan.load()
-    arguments = ("--m", "-1.2:-0.8:4", "--combine", "--derivatives", "--plot", "scan.png")
-    points = scanned(chain, *arguments)
-    assert Path("scan.png").read_bytes().startswith(b"\x89PNG")
-    legend = [text.get_text() for text in plot_file("scan.nc").legends[0].get_texts()]
-    assert legend == ["exact", "flow, all draws at each point"]
-    assert [p["n"] for p in points] == [4 * 512] * 4
-    with xarray.open_dataset("scan.nc") as scan:
-        np.testing.assert_array_equal(scan["n"], 4 * 512)
-        assert np.all(scan["ess"] * scan["n"] > 1.3 * alone["ess"] * alone["n"])
-        for name in ("abs_magnetization", "susceptibility_abs", "phi2", "log_z"):
-            assert np.all(scan[f"{name}_stderr"] < 0.8 * alone[f"{name}_stderr"]), name
-        check_exact(scan, [*LONG_NAMES, *(f"d_{name}_d_m" for name in LONG_NAMES)])
-        assert json.loads(scan.attrs["lf_provenance"])["combined"] is True
-
-
-def test_an_adaptive_scan_adds_points_to_the_range_it_began_with(chain):
-    arguments = ("--m", "-1.2:-0.8:3", "--adaptive", 6, "--plot", "scan.png")
-    coarse, points = scanned(chain, "--m", "-1.2:-0.8:3"), scanned(chain, *arguments)
-    assert Path("scan.png").exists()
-    m = [p["couplings"]["m"] for p in points]
-    assert len(m) == 6 and m == sorted(set(m)) and m[0] == -1.2 and m[-1] == -0.8
-    assert [p for p in points if p["couplings"]["m"] in (-1.2, -1.0, -0.8)] == coarse
-    with xarray.open_dataset("scan.nc") as scan:
-        np.testing.assert_array_equal(scan["m"], m)
-        check_exact(scan, LONG_NAMES)
-        assert scan.sizes["exact_point"] == 61
-    assert scanned(chain, *arguments) == points  # the seed decides
-
-
-def test_an_adaptive_scan_can_be_combined(chain):
-    points = scanned(chain, "--adaptive", 5, "--combine")
-    assert [p["n"] for p in points] == [5 * 512] * 5
-    assert [p["couplings"]["m"] for p in points][::4] == [-1.2, -0.8]
-    with xarray.open_dataset("scan.nc") as scan:
-        check_exact(scan, LONG_NAMES)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (("--m", "-1.2:-0.8:3", "--lam", "0.9,1"), "refines one range"),
-        (("--m", "-1"), "refines one range"),
-        (("--m", "-1,-1"), "refines one range"),
-        (("--m", "-1.2:-0.8:7"), "less than the 7 points"),
-    ],
-)
-def test_an_adaptive_scan_needs_one_range(chain, arguments, words):
-    message = refused("scan", chain.path, *arguments, "--adaptive", 6, "--extrapolate", code=2)
-    assert words in message
-
-
 # what they refuse
 
 
@@ -370,7 +203,7 @@ def test_couplings_of_another_theory(chain):
 
 
 def test_a_flow_that_diverges_is_one_line(tmp_path):
-    run = make(tmp_path / "wild", 60.0, shape=(4,), couplings={"m": -1.0})
+    run = small_run(tmp_path / "wild", 60.0, shape=(4,), couplings={"m": -1.0})
     message = refused("sample", run.path, "-n", 64, "-o", "out.nc")
     assert "not finite" in message and "flow diverged" in message
     assert not Path("out.nc").exists()
@@ -378,7 +211,7 @@ def test_a_flow_that_diverges_is_one_line(tmp_path):
 
 def test_weights_too_uneven_to_rely_on_leave_with_3(tmp_path):
     """A flow far from its theory: the numbers are given, flagged, and the exit code says so."""
-    run = make(tmp_path / "poor", 0.6, shape=(4,), couplings={"m": 1.5, "lam": 0.02})
+    run = small_run(tmp_path / "poor", 0.6, shape=(4,), couplings={"m": 1.5, "lam": 0.02})
     result = call("scan", run.path, "--m", 1.5, "-n", 512, "-o", "scan.nc", "--json")
     assert result.exit_code == 3, result.output
     assert json.loads(result.stdout)["reliable"] is False

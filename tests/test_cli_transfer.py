@@ -8,8 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from command_line import call, refused
-from test_cli_trained import SINGLE_WELL, make
+from command_line import SINGLE_WELL, call, refused, small_run
 
 from lattice_flows.run import Run
 
@@ -20,12 +19,11 @@ FEW = ("--steps", 2, "--batch", 32, "--width", 3, "--ode-steps", 4)
 def source(tmp_path_factory) -> Run:
     path = tmp_path_factory.mktemp("source") / "run"
     kind = {"field": "hollow", "base": "mean-field", "base_curvature": 0.0}
-    return make(path, 0.05, shape=(4,), couplings={"m": -1.0, **SINGLE_WELL}, **kind)
+    return small_run(path, 0.05, shape=(4,), couplings={"m": -1.0, **SINGLE_WELL}, **kind)
 
 
 @pytest.fixture(autouse=True)
-def in_an_empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def trainable(in_an_empty_directory):
     with jax.numpy_dtype_promotion("standard"):  # optax needs it
         yield
 
@@ -51,7 +49,7 @@ def test_a_run_is_carried_to_a_range(source):
     for point in points:
         found, exact = point["log_z"], point["exact"]["log_z"]
         assert abs(found["value"] - exact) < 5 * found["stderr"]
-    other = make(Path("other"), 0.1, shape=(4,), couplings={"m": -1.0, "lam": 0.9})
+    other = small_run(Path("other"), 0.1, shape=(4,), couplings={"m": -1.0, "lam": 0.9})
     assert "does not go on from" in refused("transfer", other.path, "line", "--resume")
     again = call("transfer", source.path, "line", "--resume")
     assert again.exit_code == 0 and "is finished" in again.stderr
