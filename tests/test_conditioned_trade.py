@@ -63,11 +63,11 @@ def test_an_exact_flow_has_no_residual_and_is_left_alone(boundary):
     run = jax.jit(jax.value_and_grad(objective.loss, has_aux=True))
     (_, (state, metrics)), slope = run(EXACT, state, jax.random.key(1), OPEN)
     assert 0 <= metrics["residual"] < 1e-12 and metrics["ess"] > 1 - 1e-6
-    # the likelihood and reverse KL are stationary in the mean over draws, the rest draw by draw
-    taught = jax.jit(jax.grad(lambda p: objective._residuals(p, state, jax.random.key(1))[0]))
-    assert abs(taught(EXACT).field) < 1e-6
     if boundary == "deformation":
+        # stationary draw by draw; the likelihood and reverse KL are so in the mean over draws
         assert abs(slope.field) < 1e-3
+        taught = jax.jit(jax.grad(lambda p: objective._residuals(p, state, jax.random.key(1))[0]))
+        assert abs(taught(EXACT).field) < 1e-6
     wrong = EXACT._replace(field=jnp.asarray(0.8))
     (_, (_, metrics)), slope = run(wrong, state, jax.random.key(2), OPEN)
     assert metrics["residual"] > 1e-3 and slope.field < -0.05
@@ -101,8 +101,10 @@ def test_the_gradient_is_that_of_both_terms_balanced():
         params, state, key, OPEN
     )
     boundary_key, key = jax.random.split(key)
-    there = jax.grad(lambda p: objective.boundary.loss(p, (), boundary_key, OPEN)[0])(params)
-    along = jax.grad(lambda p: objective._residuals(p, state, key)[0])(params)
+    there = jax.jit(jax.grad(lambda p: objective.boundary.loss(p, (), boundary_key, OPEN)[0]))(
+        params
+    )
+    along = jax.jit(jax.grad(lambda p: objective._residuals(p, state, key)[0]))(params)
     flat, _ = jax.flatten_util.ravel_pytree(found.field)
     there, along = (jax.flatten_util.ravel_pytree(g.field)[0] for g in (there, along))
     ratio = jnp.linalg.norm(there) / jnp.linalg.norm(along)

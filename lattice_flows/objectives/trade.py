@@ -41,7 +41,7 @@ from lattice_flows.setting import Setting
 from lattice_flows.transport import CouplingLine, FlowBase
 from theories.lattice import filter_modes
 
-_POOL = 4096  # draws of the boundary, made once
+_POOL = 4096  # draws of the boundary, made once, shared out over where lines begin
 _STEPS = 12  # of the solver in training, and points on a line
 _AT_ONCE = 4  # lines in one training step
 _CAUSALITY = 5.0  # ε, times the part of a line that is still closed
@@ -49,6 +49,10 @@ _LARGEST = 5.0  # weight of one draw in the loss, where all have 1 on average
 _FRONT = 0.02  # where it begins
 _ENOUGH, _WITHIN = 0.85, 0.05  # ESS at the front; it goes at full speed this far above or below
 _SPEED = 0.002  # of the front, in one visit
+
+
+Draws = tuple[jax.Array, jax.Array, jax.Array]
+"""φ (n, *shape), log q (n,) and its score (n, *shape)."""
 
 
 class Lines(NamedTuple):
@@ -63,7 +67,10 @@ class Lines(NamedTuple):
 
 
 class Knowledge(NamedTuple):
-    """Draws of the boundary and the lines: phi (P, *shape), log_q (P,), score (P, *shape)."""
+    """Draws of the boundary where lines begin, and the lines.
+
+    phi (U, P, *shape), log_q (U, P), score (U, P, *shape), for each of U beginnings.
+    """
 
     phi: jax.Array
     log_q: jax.Array
@@ -87,11 +94,23 @@ class Trade:
     setting: Setting
 
     @cached_property
-    def ends(self) -> NDArray[np.float64]:
-        """Places (L, k) in the ranges where the lines end."""
+    def _lines(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         base = self.setting.flow.base
         assert isinstance(base, FlowBase)
-        return lines(self.setting.couplings, base.anchor)[1]
+        return lines(self.setting.couplings, base.anchor)
+
+    @property
+    def ends(self) -> NDArray[np.float64]:
+        """Places (L, k) in the ranges where the lines end."""
+        return self._lines[1]
+
+    @property
+    def beginnings(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The first line from each of U places, (U,), and which of these each begins at, (L,)."""
+        _, first, which = np.unique(
+            self._lines[0].round(9), axis=0, return_index=True, return_inverse=True
+        )
+        return first, which.reshape(-1)
 
     @property
     def times(self) -> NDArray[np.float64]:
@@ -99,9 +118,14 @@ class Trade:
 
     def init(self, params: Params, key: jax.Array) -> Knowledge:
         setting = self.setting
-        theta = setting.couplings.at(jnp.full(len(setting.couplings.ranges), 0.5))
-        draws = setting.flow.base.draw_with_score(params.base, key, theta, _POOL)
-        count = len(self.ends)
+        first, _ = self.beginnings
+        n, count = _POOL // len(first), len(self.ends)
+
+        def draw(key: jax.Array, end: jax.Array):
+            theta = setting.couplings.at(end)  # the base finds where the line to it begins
+            return setting.flow.base.draw_with_score(params.base, key, theta, n)
+
+        draws = jax.vmap(draw)(jax.random.split(key, len(first)), jnp.asarray(self.ends[first]))
         none = jnp.zeros((count, _STEPS + 1))
         return Knowledge(*draws, Lines(Average(none, none), none, jnp.full(count, _FRONT)))
 
@@ -114,11 +138,13 @@ class Trade:
         chosen = jax.random.choice(line_key, len(self.ends), (count,), replace=False)
         ends = jnp.asarray(self.ends, state.phi.dtype)[chosen]
         n = max(16, self.setting.batch // (8 * count))
-        picked = jax.random.randint(draw_key, (count, n), 0, _POOL)
+        picked = jax.random.randint(draw_key, (count, n), 0, state.phi.shape[1])
+        where = jnp.asarray(self.beginnings[1])[chosen, None]
+        starts = (state.phi[where, picked], state.log_q[where, picked], state.score[where, picked])
         before = jax.tree.map(lambda x: x[chosen], state.lines)
-        losses, after, ess = jax.vmap(
-            lambda end, picked, line: self._visit(params, state, end, picked, line)
-        )(ends, picked, before)
+        losses, after, ess = jax.vmap(lambda *of_one: self._visit(params, *of_one))(
+            starts, ends, before
+        )
         lines = jax.tree.map(lambda x, new: x.at[chosen].set(new), state.lines, after)
         metrics = {
             "ess": jnp.mean(ess),
@@ -128,14 +154,14 @@ class Trade:
         return jnp.mean(losses), (state._replace(lines=lines), metrics)
 
     def _visit(
-        self, params: Params, state: Knowledge, end: jax.Array, picked: jax.Array, line: Lines
+        self, params: Params, start: Draws, end: jax.Array, line: Lines
     ) -> tuple[jax.Array, Lines, jax.Array]:
         """The loss on one line, what is known of it afterwards, and the ESS at its points."""
         path = self.setting.path
         assert isinstance(path, CouplingLine)
         theta = path.anchor.line(line.front, self.setting.couplings.at(end))
         frozen = jax.lax.stop_gradient(params)
-        phi, log_q, score = self._trajectories(frozen, state, picked, theta)
+        phi, log_q, score = self._trajectories(frozen, start, theta)
         times = jnp.asarray(self.times, phi.dtype)
         found = jax.vmap(lambda *at: self._point(params, theta, *at))(
             times, phi, log_q, score, line.average
@@ -201,10 +227,7 @@ class Trade:
         energy, rate = (f(params, t, phi, couplings) for f in (path.energy, path.rate))
         return velocity, energy, rate, -divergence - jnp.sum(velocity * score)
 
-    def _trajectories(
-        self, params: Params, state: Knowledge, picked: jax.Array, couplings: Any
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def _trajectories(self, params: Params, start: Draws, couplings: Any) -> Draws:
         """φ (T, n, *shape), log q (T, n) and scores (T, n, *shape) from draws of the boundary."""
         flow: Flow = replace(self.setting.flow, steps=_STEPS)
-        start = state.phi[picked], state.log_q[picked], state.score[picked]
         return flow.transport_with_score(params, *start, couplings, self.times)
