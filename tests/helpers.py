@@ -108,7 +108,7 @@ def linear_setting(flow: Flow, couplings: Couplings, batch: int, **more: Any) ->
     return Setting(flow, LinearPath(flow.base, flow.odd), couplings, batch, **more)
 
 
-def untrained(settings: Settings, name: str, config: Config) -> Sampler:
+def untrained(settings: Settings, name: str, config: Config, source: str | None = None) -> Sampler:
     """In place of `reproduce.runs.trained`: the flow of `config` as it begins."""
     model = build(config)
     return Sampler(config, model, model.init(jax.random.key(config.seed)), {})

@@ -18,37 +18,49 @@ from lattice_flows.reproduce.experiment import Settings
 from lattice_flows.run import Run, lock
 from lattice_flows.sampler import Sampler
 from lattice_flows.training import CHUNK, Trainer, train
+from lattice_flows.transfer import first_state
 from observables import Estimate
 from theories.errors import LatticeFlowsError
 
 
-def trained(settings: Settings, name: str, config: Config) -> Sampler:
+def trained(settings: Settings, name: str, config: Config, source: str | None = None) -> Sampler:
     """The flow of `config`, from the run `name`, which is made or carried on as needed.
 
-    Raises LatticeFlowsError where it is a run of another configuration, and Interrupted.
+    A new one goes on from the flow of the run `source`, where there is one. Raises
+    LatticeFlowsError where it is a run of another configuration, and Interrupted.
     """
     folder = settings.runs / name
-    before = jax.config.read("jax_enable_x64")
     with lock(folder):
-        run = Run.open(folder) if Run.exists(folder) else Run.create(folder, config)
+        if Run.exists(folder):
+            run = Run.open(folder)
+        else:
+            run = Run.create(folder, config, state=_beginning(settings, config, source))
         if run.config != config:
             raise LatticeFlowsError(
                 f"{folder} was made with other settings: move it away, or give another --runs"
             )
         if not run.finished:
             # the very training of `lattice-flows train`: single precision but for x64 runs
-            jax.config.update("jax_enable_x64", config.x64)
             try:
-                with settings.progress(f"train {folder}", config.steps) as report:
+                with (
+                    jax.enable_x64(config.x64),
+                    settings.progress(f"train {folder}", config.steps) as report,
+                ):
                     train(run, resume=True, report=report, interrupted=settings.interrupted)
             except Interrupted as error:
                 raise Interrupted(
                     f"{folder} is interrupted and saved; to go on, give the same command again"
                 ) from error
-            finally:
-                jax.config.update("jax_enable_x64", before)
             run.finish()
     return Sampler.load(run)
+
+
+def _beginning(settings: Settings, config: Config, source: str | None) -> Any:
+    """The first state of a run that goes on from another; None for one that does not."""
+    if source is None:
+        return None
+    with jax.enable_x64(config.x64):
+        return first_state(config, Run.open(settings.runs / source))
 
 
 def train_afresh(

@@ -1,9 +1,10 @@
 """φ⁴ theory on 8×8 in the hopping form, over the transition: Wahl et al., arXiv:2410.19492.
 
-λ = 0.02, κ from 0.22 to 0.32, across the peak of χ. One flow for the whole range, trained by the
-deformation loss with no boundary of samples, is drawn from at 200 κ, beside Hamiltonian Monte Carlo
-at the same couplings: |M|, the action a site, χ_|M|, the Binder cumulant, the ESS, and the negative
-log-likelihood
+λ = 0.02, κ from 0.22 to 0.32, across the peak of χ, in two ways: one flow for the whole range by
+the deformation loss, with no boundary of samples; and TRADE, which carries a flow that was trained
+from κ = 0.25 to 0.29, the paper's boundary, out to both ends by the couplings' derivative alone.
+Both are drawn from at 200 κ, beside Hamiltonian Monte Carlo at the same couplings: |M|, the action
+a site, χ_|M|, the Binder cumulant, the ESS, and the negative log-likelihood
 
     NLL = -⟨log q⟩_p = S + log w,      w = e^{-S}/q,
 
@@ -14,6 +15,7 @@ numbers as curves alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -28,67 +30,107 @@ from lattice_flows.reference import hmc_grid
 from lattice_flows.reproduce.experiment import Experiment, Row, Settings
 from lattice_flows.reproduce.runs import trained
 from lattice_flows.sampler import Sampler
-from observables import Estimate
+from observables import Estimate, Measurement
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RANGE, LAMBDA, SHAPE = (0.22, 0.32), 0.02, (8, 8)
+RANGE, BOUNDARY, LAMBDA, SHAPE = (0.22, 0.32), (0.25, 0.29), 0.02, (8, 8)
+WAYS = ("deformation", "TRADE")
 OBSERVABLES = ("abs_magnetization", "action_density", "susceptibility_abs", "binder_cumulant")
 _POINTS, _LIKELIHOOD = 200, 256
-_STEPS = {"quick": 2000, "paper": 20_000}
+_STEPS = {
+    "quick": {"deformation": 2000, "boundary": 1000, "TRADE": 1500},
+    "paper": {"deformation": 20_000, "boundary": 10_000, "TRADE": 15_000},
+}
 _DRAWS = {"quick": 1024, "paper": 16_384}
 _CHAINS, _PER_CHAIN = 64, 64
 
 
-def config(settings: Settings, seed: int) -> Config:
-    """The flow over all of the range."""
-    couplings = {"kappa": RANGE, "lam": LAMBDA}
-    steps = _STEPS[settings.preset]
-    return Config("phi4-hopping", SHAPE, couplings, steps=steps, batch=512, seed=seed)
-
-
 def run(settings: Settings) -> tuple[list[Row], dict[str, Variable]]:
-    """Flow and chains at every κ, and how far they are apart in standard errors."""
-    sampler = trained(
-        settings, f"trade-{settings.preset}-{settings.seed}", config(settings, settings.seed)
-    )
+    """Flows and chains at every κ, and how far they are apart in standard errors."""
+    flows = _trainings(settings)
+    theory = flows[0].theory
     kappas = np.linspace(*RANGE, _POINTS)
-    grid = [sampler.theory.from_values(kappa=float(k), lam=LAMBDA) for k in kappas]
-    keys = jax.random.split(jax.random.key(settings.seed), 2)
-    chains = hmc_grid(sampler.theory, grid, keys[0], chains=_CHAINS, draws=_PER_CHAIN)
-    flows = []
-    draws = sampler.draw_grid(grid, keys[1], _DRAWS[settings.preset])
-    with settings.progress("draw", _POINTS) as report:
-        for i, ensemble in enumerate(draws):
-            flows.append(ensemble.measure())
-            report(i + 1, {"ess": flows[-1].ess})
-    likelihood = [_likelihood(sampler, ensemble) for ensemble in chains]
+    grid = [theory.from_values(kappa=float(k), lam=LAMBDA) for k in kappas]
+    chain_key, *keys = jax.random.split(jax.random.key(settings.seed), 1 + len(WAYS))
+    chains = hmc_grid(theory, grid, chain_key, chains=_CHAINS, draws=_PER_CHAIN)
     reference = [ensemble.measure() for ensemble in chains]
-    ess = np.array([m.ess for m in flows])
-    lowest = int(np.argmin(ess))
-    rows = [
-        Row(f"lowest ESS (at kappa = {kappas[lowest]:.4f})", Estimate(float(ess[lowest]), 0.0)),
-        Row("mean ESS", Estimate(float(ess.mean()), 0.0)),
-        Row("largest R hat of the chains", Estimate(max(_r_hat(m) for m in reference), 0.0)),
-    ]
+    rows = [Row("largest R hat of the chains", Estimate(max(_r_hat(m) for m in reference), 0.0))]
+    found = []
+    for way, sampler, key in zip(WAYS, flows, keys, strict=True):
+        found.append(_drawn(settings, way, sampler, grid, key))
+        rows += _rows(way, found[-1], reference, kappas)
+    likelihood = [[_likelihood(sampler, ensemble) for ensemble in chains] for sampler in flows]
+    log_z = [[m.log_z for m in ms] for ms in found]
     variables = {
+        "way": Variable(("way",), np.array(WAYS), "way to train"),
         "kappa": Variable(("coupling_point",), kappas, "hopping parameter"),
-        "ess": Variable(("coupling_point",), ess, "effective sample size (Kish) / draws"),
+        "ess": Variable(
+            ("way", "coupling_point"),
+            np.array([[m.ess for m in ms] for ms in found]),
+            "effective sample size (Kish) / draws",
+        ),
         **_columns("nll", likelihood, "negative log-likelihood of draws of the chains"),
-        **_columns("log_z", [m.log_z for m in flows], "log Z of the flow"),
+        **_columns("log_z", log_z, "log Z of the flow"),
     }
     for name in OBSERVABLES:
-        ours, theirs = ([m.observables[name] for m in each] for each in (flows, reference))
-        pulls = np.array([_pull(a, b) for a, b in zip(ours, theirs, strict=True)])
-        numbers = {"largest": np.abs(pulls).max(), "spread of": np.sqrt(np.mean(pulls**2))}
-        rows += [
-            Row(f"{what} distance from HMC in sigma, {name}", Estimate(float(x), 0.0))
-            for what, x in numbers.items()
-        ]
+        ours = [[m.observables[name] for m in ms] for ms in found]
+        theirs = [m.observables[name] for m in reference]
         variables |= _columns(name, ours, f"{name} of the flow")
-        variables |= _columns(f"{name}_hmc", theirs, f"{name} of the chains")
+        variables |= _columns(f"{name}_hmc", [theirs], f"{name} of the chains")
     return rows, variables
+
+
+def _trainings(settings: Settings) -> list[Sampler]:
+    """The flow over all of the range, and the one that TRADE makes of a flow over the boundary."""
+    steps, seed = _STEPS[settings.preset], settings.seed
+
+    def config(kappa: tuple[float, float], way: str, **more: Any) -> Config:
+        couplings = {"kappa": kappa, "lam": LAMBDA}
+        return Config("phi4-hopping", SHAPE, couplings, steps=steps[way], seed=seed, **more)
+
+    boundary = config(BOUNDARY, "boundary", batch=512, points="wide")
+    taught = config(RANGE, "TRADE", objective="trade", learning_rate=0.002, source=asdict(boundary))
+    run = f"{settings.preset}-{seed}"
+    over_all = trained(settings, f"trade-{run}", config(RANGE, "deformation", batch=512))
+    trained(settings, f"trade-boundary-{run}", boundary)
+    return [over_all, trained(settings, f"trade-taught-{run}", taught, f"trade-boundary-{run}")]
+
+
+def _drawn(
+    settings: Settings, way: str, sampler: Sampler, grid: Sequence[Any], key: jax.Array
+) -> list[Measurement]:
+    """What draws of a flow say, at every point of the grid."""
+    found = []
+    draws = sampler.draw_grid(grid, key, _DRAWS[settings.preset])
+    with settings.progress(f"draw {way}", len(grid)) as report:
+        for i, ensemble in enumerate(draws):
+            found.append(ensemble.measure())
+            report(i + 1, {"ess": found[-1].ess})
+    return found
+
+
+def _rows(
+    way: str, ours: Sequence[Measurement], theirs: Sequence[Measurement], kappas: NDArray[Any]
+) -> list[Row]:
+    ess = np.array([m.ess for m in ours])
+    lowest = int(np.argmin(ess))
+    numbers = {
+        f"lowest ESS (at kappa = {kappas[lowest]:.4f}), {way}": ess[lowest],
+        f"mean ESS, {way}": ess.mean(),
+    }
+    for name in OBSERVABLES:
+        pulls = np.array(
+            [
+                _pull(a.observables[name], b.observables[name])
+                for a, b in zip(ours, theirs, strict=True)
+            ]
+        )
+        where = f"distance from HMC in sigma, {name}, {way}"
+        numbers[f"largest {where}"] = np.abs(pulls).max()
+        numbers[f"spread of {where}"] = np.sqrt(np.mean(pulls**2))
+    return [Row(what, Estimate(float(x), 0.0)) for what, x in numbers.items()]
 
 
 def _likelihood(sampler: Sampler, ensemble: Ensemble) -> Estimate:
@@ -108,18 +150,22 @@ def _pull(ours: Estimate, theirs: Estimate) -> float:
     return (ours.value - theirs.value) / float(np.hypot(ours.stderr, theirs.stderr))
 
 
-def _columns(name: str, estimates: Sequence[Any], title: str) -> dict[str, Variable]:
-    at = ("coupling_point",)
-    value: NDArray[np.float64] = np.array([e.value for e in estimates])
-    error = np.array([e.stderr for e in estimates])
+def _columns(name: str, rows: Sequence[Sequence[Any]], title: str) -> dict[str, Variable]:
+    """Estimates (way, κ), or of a single row (κ,), as two variables."""
+    values, errors = (
+        np.array([[getattr(e, part) for e in row] for row in rows]) for part in ("value", "stderr")
+    )
+    at = ("way", "coupling_point")
+    if len(rows) == 1:
+        at, values, errors = at[1:], values[0], errors[0]
     return {
-        name: Variable(at, value, title),
-        f"{name}_stderr": Variable(at, error, f"standard error of {title}"),
+        name: Variable(at, values, title),
+        f"{name}_stderr": Variable(at, errors, f"standard error of {title}"),
     }
 
 
 def draw(dataset: Dataset) -> Figure:
-    """Observables, ESS and likelihood against κ, flow and chains."""
+    """Observables, ESS and likelihood against κ, flows and chains."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -131,23 +177,25 @@ def draw(dataset: Dataset) -> Figure:
             theirs, error = dataset[f"{name}_hmc"], dataset[f"{name}_hmc_stderr"]
             band = {"color": "0.8", "linewidth": 0, "label": "HMC, three standard errors"}
             ax.fill_between(kappa, theirs - 3 * error, theirs + 3 * error, **band)
-            points = {"fmt": ".", "markersize": 3, "linewidth": 0.6, "color": COLOURS[0]}
-            errors = dataset[f"{name}_stderr"]
-            ax.errorbar(kappa, dataset[name], errors, label="flow, reweighted", **points)
+            for i, way in enumerate(dataset["way"]):
+                points = {"fmt": ".", "markersize": 3, "linewidth": 0.6, "color": COLOURS[i]}
+                errors = dataset[f"{name}_stderr"][i]
+                ax.errorbar(kappa, dataset[name][i], errors, label=f"{way}, reweighted", **points)
             ax.set_ylabel(label(name))
         handles, labels = figure.axes[0].get_legend_handles_labels()
         for ax, name, text in zip(axes[4:], ("ess", "nll"), ("ESS$/n$", "NLL"), strict=True):
-            ax.plot(kappa, dataset[name], ".", markersize=3, color=COLOURS[0])
+            for i, values in enumerate(dataset[name]):
+                ax.plot(kappa, values, ".", markersize=3, color=COLOURS[i])
             ax.set_ylabel(text)
         for ax in figure.axes[3:]:
             ax.set_xlabel(r"$\kappa$")
-        figure.legend(handles, labels, loc="outside upper center", ncols=2)
+        figure.legend(handles, labels, loc="outside upper center", ncols=3)
     return figure
 
 
 EXPERIMENT = Experiment(
     name="trade",
-    title="phi4 theory on 8 x 8 in the hopping form over a range of kappa, flow and HMC",
+    title="phi4 theory on 8 x 8 in the hopping form over a range of kappa, flows and HMC",
     references="Wahl et al., arXiv:2410.19492",
     run=run,
     draw=draw,
