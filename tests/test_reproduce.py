@@ -190,7 +190,7 @@ def test_trainings_are_kept_and_carried_on(tmp_path, monkeypatch):
     The rows are those of the variables, the exact ones those of the transfer matrix.
     """
     monkeypatch.setattr(chains, "_DRAWS", 512)
-    config = Config("phi4", (16,), {"m": 0.25, "alpha": 0.01}, steps=40)
+    config = Config("phi4", (16,), {"m": 0.25, "alpha": 0.01}, steps=40, batch=64, width=8)
     case = chains.Case("m = 0.25", "a", config, {"free_energy": Estimate(-9.78, 0.001)})
     folder = tmp_path / "a-0"
     stopped = Settings(runs=tmp_path, interrupted=iter((False, True)).__next__)
