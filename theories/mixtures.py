@@ -83,7 +83,7 @@ class GaussianMixture(Theory):
         return jax.nn.logsumexp(log_terms) - float(np.log(2 * np.pi))
 
     def exact(self, couplings) -> ExactAnswers | None:
-        """Closed forms at β = 1, sums over a grid for β in [0.1, 4]; None elsewhere."""
+        """Closed forms at β = 1, sums over a grid for β in [0.1, 5]; None elsewhere."""
         low, high = _EXACT_BETAS
         return MixtureAnswers(self, couplings) if low <= float(couplings.beta) <= high else None
 
