@@ -15,6 +15,7 @@ alone cannot be trusted: a flow that has lost a well still shows a high reverse 
 between the draws as they are, without weights, and exact samples are those of metrics.py.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from lattice_flows import metrics
-from lattice_flows.ensemble import config_of
+from lattice_flows.ensemble import Ensemble, config_of
 from lattice_flows.sampler import Sampler
 from observables import kish_ess
 from theories import Theory
@@ -38,13 +39,31 @@ def evaluate(sampler: Sampler, couplings: Any, key: jax.Array, n: int) -> dict[s
     What needs an exact answer is None where there is none. `log_q_step_halving` is the largest
     change of log q when the solver's steps are halved.
     """
-    draw_key, exact_key = jax.random.split(key)
-    ensemble = sampler.draw(couplings, draw_key, n)
+    draw_key, key = jax.random.split(key)
+    return _judge(sampler, sampler.draw(couplings, draw_key, n), key)
+
+
+def evaluate_grid(
+    sampler: Sampler, grid: Sequence[Any], key: jax.Array, n: int
+) -> Iterator[dict[str, Any]]:
+    """The report at each couplings of `grid`, in that order.
+
+    What is drawn is what a scan draws: a transport draws all that lie on one line at once.
+    """
+    draw_key, key = jax.random.split(key)
+    for i, ensemble in enumerate(sampler.draw_grid(grid, draw_key, n)):
+        yield _judge(sampler, ensemble, jax.random.fold_in(key, i))
+
+
+def _judge(sampler: Sampler, ensemble: Ensemble, key: jax.Array) -> dict[str, Any]:
+    """The report on an ensemble of the sampler's draws."""
+    exact_key, integration_key = jax.random.split(key)
+    couplings, n = ensemble.couplings, len(ensemble.configurations)
     measurement = ensemble.measure()
     log_weights = np.asarray(ensemble.log_weights)
     few = ensemble.configurations[:_HALVED]
     halved = sampler.log_weights(few, couplings, 2 * sampler.flow.steps)
-    integrated = sampler.integrated_log_z(couplings, jax.random.fold_in(key, 2))
+    integrated = sampler.integrated_log_z(couplings, integration_key)
     report = {
         **config_of(sampler.theory, couplings),
         **measurement.as_json(),

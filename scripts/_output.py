@@ -80,7 +80,8 @@ def summary(results: Sequence[Mapping[str, Any]]) -> str:
     varying = [k for k in first if any(r["couplings"][k] != first[k] for r in results)]
     observables = results[0]["observables"]
     columns = [name for name in _COLUMNS if name in observables] or list(observables)[:4]
-    header = [*varying, *columns, "log_z", "ess"]
+    judged = [name for name in ("ess_forward", "kl_reverse") if name in results[0]]
+    header = [*varying, *columns, "log_z", "ess", *judged]
     rows = [
         [
             *(f"{r['couplings'][name]:.6g}" for name in varying),
@@ -89,6 +90,7 @@ def summary(results: Sequence[Mapping[str, Any]]) -> str:
             "-"
             if r["ess"] is None
             else f"{r['ess']:.3f}" + ("" if r["reliable"] else " unreliable"),
+            *("-" if r[name] is None else f"{r[name]:.3g}" for name in judged),
         ]
         for r in results
     ]

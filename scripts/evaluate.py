@@ -6,6 +6,7 @@ import click
 
 from lattice_flows.scripts import _options, _output, _values
 from lattice_flows.scripts._command import Command
+from lattice_flows.scripts._progress import progress
 
 _STEP_HALVING = 0.05  # of log q for the worst of 256 configurations
 
@@ -32,39 +33,53 @@ def evaluate(
     """How good a trained flow is.
 
     ESS and KL of RUN, reverse and forward, log Z and mode weight, beside exact answers where they
-    exist. Couplings not given are the trained ones; one trained over a range needs a value. Exit
-    code 3 says that the estimates must not be relied on.
+    exist. Couplings not given are the trained ones; one trained over a range needs a value, a
+    range LO:HI:COUNT or a comma list; several make a grid of all combinations, and a file of such
+    is a scan. Exit code 3 says that the estimates must not be relied on.
 
     \b
     Example:
       lattice-flows evaluate runs/cycle --m 0.5 --json
+      lattice-flows evaluate runs/cycle --m 0.25:1:16 -o evaluated.nc
     """
     from lattice_flows.run import Run
 
     run = Run.open(path)
-    point = run.config.check_couplings(_values.point(run.config.theory, given), extrapolate)
+    config = run.config
+    points = [config.check_couplings(p, extrapolate) for p in _values.grid(config.theory, given)]
 
     import jax
 
     from lattice_flows.evaluation import evaluate as evaluate_sampler
+    from lattice_flows.evaluation import evaluate_grid
     from lattice_flows.results import save_results
     from lattice_flows.sampler import Sampler
 
     sampler = Sampler.load(run, double)
-    couplings = sampler.theory.from_values(**point)
-    result = evaluate_sampler(sampler, couplings, jax.random.key(seed or 0), n)
-    if result["log_q_step_halving"] > _STEP_HALVING:
+    theory, key = sampler.theory, jax.random.key(seed or 0)
+    grid = [theory.from_values(**point) for point in points]
+    if len(grid) == 1:
+        results = [evaluate_sampler(sampler, grid[0], key, n)]
+    else:
+        results = []
+        with progress(f"evaluate {path}", len(grid)) as report:
+            for result in evaluate_grid(sampler, grid, key, n):
+                results.append(result)
+                report(len(results), {"ess": result["ess"]})
+    halving = max(result["log_q_step_halving"] for result in results)
+    if halving > _STEP_HALVING:
         _output.say(
-            f"note: log q changes by {result['log_q_step_halving']:.2g} when the solver's steps "
+            f"note: log q changes by {halving:.2g} when the solver's steps "
             "are halved, and log Z may be off by as much: train with more --ode-steps"
         )
+    kind = "observables" if len(results) == 1 else "scan"
     _output.deliver(
-        [result],
+        results,
         as_json,
         output,
-        lambda file: save_results(file, "observables", sampler.theory, [result]),
+        lambda file: save_results(file, kind, theory, results, provenance=sampler.provenance),
     )
-    _output.check_reliable(result)
+    _output.check_reliable(*results)
 
 
 if __name__ == "__main__":

@@ -151,14 +151,19 @@ def test_couplings_that_were_not_trained_are_refused(run, name, args, code, word
     assert not Path("out.nc").exists()
 
 
-@pytest.mark.parametrize("name", ["evaluate", "sample"])
-def test_one_point_at_a_time(run, name):
-    message = refused(name, run.path, "--m", "0.5,1", "-o", "out.nc", code=2)
+def test_an_ensemble_is_of_one_point(run):
+    message = refused("sample", run.path, "--m", "0.5,1", "-o", "out.nc", code=2)
     assert "--m takes a single value" in message
 
 
+def test_a_range_to_evaluate_needs_a_count(run):
+    message = refused("evaluate", run.path, "--m", "0.5:1", "-o", "out.nc", code=2)
+    assert "--m needs a count here" in message
+
+
 def test_a_scan_over_an_untrained_range_is_refused(run):
-    assert "m = 1.5" in refused("scan", run.path, "--m", "0.5:1.5:3", "-o", "scan.nc")
+    for name in ("scan", "evaluate"):
+        assert "m = 1.5" in refused(name, run.path, "--m", "0.5:1.5:3", "-o", "scan.nc")
     assert "alpha = 0" in refused("scan", run.path, "--m", 1, "--alpha", "0:1:3", "-o", "s.nc")
 
 

@@ -59,6 +59,27 @@ def test_evaluate_prints_all_that_the_design_promises(chain):
         assert abs(pair["value"] - answers[name]) < 5 * pair["stderr"] + 1e-12, name
 
 
+def test_evaluate_at_several_couplings_is_a_scan_with_forward_figures(chain):
+    args = ("evaluate", chain.path, "--m", "-1.2,-0.8", "-n", 512)
+    result = call(*args, "--json", "-o", "e.nc")
+    assert result.exit_code == 0, result.output
+    points = json.loads(result.stdout, parse_constant=pytest.fail)["points"]
+    assert [p["couplings"]["m"] for p in points] == [-1.2, -0.8]
+    for point in points:
+        for name, pair in {**point["observables"], "log_z": point["log_z"]}.items():
+            assert abs(pair["value"] - point["exact"][name]) < 5 * pair["stderr"] + 1e-12, name
+        # what a single point says, from other draws
+        alone = call("evaluate", chain.path, "--m", point["couplings"]["m"], "-n", 512, "--json")
+        for name in ("ess_reverse", "ess_forward"):
+            assert point[name] == pytest.approx(json.loads(alone.stdout)[name], rel=0.3)
+    with xarray.open_dataset("e.nc") as scan:
+        np.testing.assert_array_equal(scan["ess_forward"], [p["ess_forward"] for p in points])
+        np.testing.assert_array_equal(scan["log_z_exact"], [p["exact"]["log_z"] for p in points])
+    assert call("plot", "e.nc", "-o", "e.png").exit_code == 0
+    header, *lines = call(*args).stdout.splitlines()
+    assert header.split()[-3:] == ["ess", "ess_forward", "kl_reverse"] and len(lines) == 2
+
+
 def test_where_no_exact_answer_exists_there_is_none(torus):
     result = call("evaluate", torus.path, "-n", 1024, "--json")
     assert result.exit_code == 0
