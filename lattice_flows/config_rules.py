@@ -33,6 +33,10 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def _sizes(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
 def _ends(value: Coupling) -> tuple[float, ...]:
     return value if isinstance(value, tuple) else (value,)
 
@@ -147,7 +151,7 @@ def refuse_idle(config: "Config") -> None:
         "base_width": (config.base in ("normal", "tempered"), "--base normal or tempered"),
         "curriculum": (
             bool(config.ranges) and config.objective != "trade",
-            "a range and objectives other than trade",
+            "a coupling range (and no --objective trade)",
         ),
     }
     for f in dataclasses.fields(config):
@@ -157,29 +161,39 @@ def refuse_idle(config: "Config") -> None:
 
 
 def refuse_source(theory: "Theory", config: "Config") -> None:
-    """Refuse a transport from a flow of another theory or lattice, or to nowhere."""
+    """Refuse to carry a flow of another theory or lattice, or to couplings that it can't reach."""
     source = config.source_config
     if (source.theory, source.shape) != (theory.name, theory.shape):
         refuse(
-            f"the flow to go on from is of {source.theory} on {source.shape}, not of "
-            f"{theory.name} on {theory.shape}: "
-            f"--objective {config.objective} goes between couplings alone"
+            f"the flow to go on from is of {source.theory} on {_sizes(source.shape)}, not of "
+            f"{theory.name} on {_sizes(theory.shape)}: --objective {config.objective} goes between "
+            "couplings alone, --objective deformation to other lattices"
         )
     if not config.ranges:
         refuse(
             f"--objective {config.objective} goes to a range of couplings, LOW:HIGH: "
             "give one a range"
         )
-    if config.objective == "trade":
-        _refuse_no_way(config, source)
-
-
-def _refuse_no_way(config: "Config", source: "Config") -> None:
-    """Refuse TRADE to couplings that lead nowhere, or that the flow is not told of."""
+    trained = {
+        name: (_ends(known)[0], _ends(known)[-1]) for name, known in source.couplings.items()
+    }
+    for name, value in config.couplings.items():
+        (first, last), (low, high) = (_ends(value)[0], _ends(value)[-1]), trained[name]
+        known = source.couplings[name]
+        # fields carry a flow along ranges alone, and a transport is right within them alone
+        gap = last < low or first > high
+        if name not in config.ranges:
+            lost = gap if config.continues else value != known
+        else:
+            lost = gap and config.objective == "transport"
+        if lost:
+            refuse(
+                f"{name} is {show(known)} where the flow was trained and {show(value)} here: "
+                f"give --{name} a range that holds both, or leave it out"
+            )
     within = all(
-        low <= end <= high
+        trained[name][0] <= end <= trained[name][1]
         for name, ends in config.ranges.items()
-        for low, high in [(_ends(source.couplings[name])[0], _ends(source.couplings[name])[-1])]
         for end in ends
     )
     if within:
@@ -187,13 +201,6 @@ def _refuse_no_way(config: "Config", source: "Config") -> None:
             f"the flow to go on from was trained on {source.trained_on()}, all of the range: "
             "give a wider one"
         )
-    for name, value in config.couplings.items():
-        known = source.couplings[name]
-        if not config.continues and name not in config.ranges and value != known:
-            refuse(
-                f"{name} is {show(known)} where the flow was trained and {show(value)} here: with "
-                f"a loss at the boundary give --{name} a range that holds both, or leave it out"
-            )
 
 
 def refuse_unsampled(theory: "Theory", config: "Config") -> None:

@@ -103,6 +103,7 @@ class Ensemble:
             self.log_weights,
             names,
             orbit=self.orbit,
+            chains=self.chains,
         )
 
     def correlator(self) -> Correlator:
@@ -213,24 +214,27 @@ def save_correlator(
     """
     at = ("distance",)
 
+    def known(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.where(np.isfinite(values), values, np.nan)
+
     def padded(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.append(np.nan, np.where(np.isfinite(values), values, np.nan))
+        return np.append(np.nan, known(values))
 
     variables = coupling_variables(ensemble.couplings) | {
         "distance": Variable(at, np.arange(len(found.value)), "distance between slices, in sites"),
         "correlator": Variable(at, found.value, "connected correlator of slices"),
-        "correlator_stderr": Variable(at, found.stderr, "standard error of the correlator"),
+        "correlator_stderr": Variable(at, known(found.stderr), "standard error of the correlator"),
         "gap": Variable(at, padded(found.gap), "gap that the correlator decays with"),
         "gap_stderr": Variable(at, padded(found.gap_stderr), "standard error of the gap"),
         "ess": Variable((), np.asarray(measurement.ess), "effective sample size (Kish) / draws"),
         "reliable": Variable((), np.asarray(measurement.reliable), "error bars can be believed"),
     }
     if exact is not None:
-        known, energy_gap = exact
+        answer, energy_gap = exact
         variables |= {
-            "correlator_exact": Variable(at, known.value, "exact correlator"),
+            "correlator_exact": Variable(at, answer.value, "exact correlator"),
             "gap_exact": Variable(
-                at, padded(known.gap), "gap that the exact correlator decays with"
+                at, padded(answer.gap), "gap that the exact correlator decays with"
             ),
             "energy_gap": Variable((), np.asarray(energy_gap), "gap of the infinite lattice"),
         }

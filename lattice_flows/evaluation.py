@@ -63,7 +63,7 @@ def _judge(sampler: Sampler, ensemble: Ensemble, key: jax.Array) -> dict[str, An
     log_weights = np.asarray(ensemble.log_weights)
     few = ensemble.configurations[:_HALVED]
     halved = sampler.log_weights(few, couplings, 2 * sampler.flow.steps)
-    integrated = sampler.integrated_log_z(couplings, integration_key)
+    integrated = sampler.integrated_log_z(couplings, integration_key, n)
     report = {
         **config_of(sampler.theory, couplings),
         **measurement.as_json(),

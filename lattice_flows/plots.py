@@ -48,17 +48,24 @@ def plot_file(path: str | os.PathLike) -> Figure:
     return draw[dataset.attributes["lf_format"]](dataset)
 
 
+def figure_format(path: str | os.PathLike) -> str:
+    """The format that the suffix of `path` names; raises LatticeFlowsError where there is none."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    suffix = Path(path).suffix[1:].lower()
+    if suffix not in FigureCanvasAgg.filetypes:
+        raise LatticeFlowsError(f"{path}: no figure format; name it .png, .pdf or .svg")
+    return suffix
+
+
 def save_figure(figure: Figure, path: str | os.PathLike) -> None:
     """Write the figure, atomically; the suffix of `path` (.png, .pdf, .svg) chooses the format.
 
     Raises LatticeFlowsError for a suffix matplotlib has no format for, or where it can't write.
     """
     import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    suffix, known = Path(path).suffix[1:].lower(), FigureCanvasAgg(figure).get_supported_filetypes()
-    if suffix not in known:
-        raise LatticeFlowsError(f"{path}: no figure format; name it .png, .pdf or .svg")
+    suffix = figure_format(path)
     with matplotlib.rc_context(STYLE):
         atomic_write(path, lambda temporary: figure.savefig(temporary, format=suffix))
 

@@ -132,7 +132,8 @@ def _estimate(
 ) -> dict[str, Variable]:
     value, stderr = (np.array([p[k] for p in pairs], dtype=float) for k in ("value", "stderr"))
     dimensions = _POINTS if value.ndim == 1 else (*_POINTS, "separation")
-    answers = None if any(answer is None for answer in exact) else np.array(exact, dtype=float)
+    unknown = all(answer is None for answer in exact)
+    answers = None if unknown else np.array(exact, dtype=float)  # None is NaN then
     variables = estimate_variables(name, value, stderr, title, dimensions, answers)
     if not stderr.any() and answers is None:  # the value itself is the exact one
         del variables[f"{name}_stderr"]

@@ -26,7 +26,7 @@ from observables import Estimate
 from theories import Theory
 
 _BATCH = 2048
-_GROUPS, _GROUP = 8, 512  # of trajectories, for thermodynamic integration
+_GROUPS, _LARGEST_GROUP = 8, 512  # of trajectories, for thermodynamic integration
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,10 +110,14 @@ class Sampler:
         provenance = {**self.provenance, "ode_steps": self.flow.steps}
         return Ensemble(self.theory, couplings, phi, log_weights, provenance, orbit=self.flow.odd)
 
-    def integrated_log_z(self, couplings: Any, key: jax.Array) -> Estimate:
-        """log Z by thermodynamic integration along the flow (integration.py), with its error."""
+    def integrated_log_z(self, couplings: Any, key: jax.Array, n: int = 4096) -> Estimate:
+        """log Z by thermodynamic integration along the flow (integration.py), with its error.
+
+        From n trajectories, 16 at least and 4096 at most.
+        """
         keys = jax.random.split(key, _GROUPS)
-        values = _integrated(self.model, self.params, keys, _arrays(couplings), _GROUP)
+        group = max(2, min(n // _GROUPS, _LARGEST_GROUP))
+        values = _integrated(self.model, self.params, keys, _arrays(couplings), group)
         values = np.asarray(values, dtype=np.float64)
         return Estimate(float(values.mean()), float(values.std(ddof=1) / np.sqrt(_GROUPS)))
 

@@ -137,6 +137,20 @@ def _trained(params: Params) -> Params:
     return params._replace(base=())
 
 
+def advance(trainer: Trainer, state: State, total: int) -> tuple[State, dict[str, float]]:
+    """The state a chunk of steps on, `total` in all at most, and the means of the metrics.
+
+    Raises LatticeFlowsError if the training diverges.
+    """
+    state, metrics = trainer.advance(state, steps=min(CHUNK, total - int(state.step)))
+    if int(state.skipped) >= min(_MAX_SKIPPED, total):
+        raise LatticeFlowsError(
+            f"the training diverged at step {int(state.step)} (the gradient is not finite); the "
+            "last good checkpoint is kept: train a new run with a smaller --learning-rate"
+        )
+    return state, {name: float(np.asarray(value)) for name, value in metrics.items()}
+
+
 def train(
     run: Run,
     *,
@@ -160,15 +174,8 @@ def train(
         if interrupted():
             run.save(state._asdict())
             raise Interrupted
-        size = min(CHUNK, total - step)
-        state, metrics = trainer.advance(state, steps=size)
-        step += size
-        record = {name: float(np.asarray(value)) for name, value in metrics.items()}
-        if int(state.skipped) >= _MAX_SKIPPED:
-            raise LatticeFlowsError(
-                f"the training diverged at step {step} (the gradient is not finite); the last good "
-                "checkpoint is kept: train a new run with a smaller --learning-rate"
-            )
+        state, record = advance(trainer, state, total)
+        step = int(state.step)
         run.append({"step": step, **record})
         report(step, record)
         if step % (CHUNK * _CHUNKS_A_SAVE) == 0 or step == total:

@@ -135,7 +135,10 @@ def _half(config: Config, name: str) -> float:
 
 
 def reach(sampler: Sampler, key: jax.Array, n: int = 2048) -> list[dict[str, Any]]:
-    """ESS at both ends and in the middle of the ranges: what a flow is worth there."""
+    """ESS at both ends and in the middle of the ranges: what a flow is worth there.
+
+    None where it diverges.
+    """
     theory, config = sampler.theory, sampler.config
     found = []
     for i, share in enumerate((0.0, 0.5, 1.0) if config.ranges else (0.0,)):
@@ -143,6 +146,9 @@ def reach(sampler: Sampler, key: jax.Array, n: int = 2048) -> list[dict[str, Any
             name: value[0] + share * (value[1] - value[0]) if isinstance(value, tuple) else value
             for name, value in config.couplings.items()
         }
-        ensemble = sampler.draw(theory.from_values(**point), jax.random.fold_in(key, i), n)
-        found.append({"couplings": point, "ess": ensemble.ess})
+        try:
+            ess = sampler.draw(theory.from_values(**point), jax.random.fold_in(key, i), n).ess
+        except LatticeFlowsError:
+            ess = None
+        found.append({"couplings": point, "ess": ess})
     return found

@@ -145,16 +145,28 @@ def measure_chains(
     Returns (p,) values, their (p,) standard errors and the mixing. The values are corrected for
     their bias of O(1/n) by the jackknife over chains, if there are several.
     """
-    values, _ = jackknife(function, samples, blocks=chains)
-    series = _linearised(function, samples).reshape(chains, -1, len(names))
-    series[:, :, np.abs(series).max(axis=(0, 1)) < ROUNDING * np.abs(values)] = 0
-    found = [autocorrelation(one) for one in np.moveaxis(series, -1, 0)]
-    r_hat = max(split_r_hat(one) for one in np.moveaxis(series, -1, 0))
+    values, series = _series(function, samples, chains)
+    found = [autocorrelation(one) for one in series]
+    r_hat = max(split_r_hat(one) for one in series)
     errors = np.array([one.stderr for one in found])
     moving = [(one.tau, one.tau_stderr, name) for one, name in zip(found, names, strict=True)]
     moving = [entry for entry, error in zip(moving, errors, strict=True) if error > 0]
     tau, tau_stderr, slowest = max(moving, default=(inf, inf, "all"))
     return values, errors, Mixing(tau, tau_stderr, slowest, r_hat)
+
+
+def chain_estimates(function: Function, samples: Array, chains: int) -> tuple[Array, Array]:
+    """Values and errors as of `measure_chains`, without the mixing."""
+    values, series = _series(function, samples, chains)
+    return values, np.array([autocorrelation(one).stderr for one in series])
+
+
+def _series(function: Function, samples: Array, chains: int) -> tuple[Array, Array]:
+    """The function's p values and the series (p, chains, n) whose means have their errors."""
+    values, _ = jackknife(function, samples, blocks=chains)
+    series = _linearised(function, samples).T.reshape(len(values), chains, -1)
+    series[np.abs(series).max(axis=(1, 2)) < ROUNDING * np.abs(values)] = 0
+    return values, series
 
 
 def _linearised(function: Function, samples: Array) -> Array:

@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from theories import LatticeFlowsError, LatticeTheory, TransferMatrix
 
-from .chains import as_chains
-from .estimators import BLOCKS, as_samples, jackknife
+from .chains import as_chains, chain_estimates
+from .estimators import as_samples, jackknife
 
 Array = NDArray[np.float64]
 
@@ -28,7 +28,8 @@ Array = NDArray[np.float64]
 class Correlator:
     """C(r) at r = 0 … T/2, and Δ(r) at r = 1 … T/2, with standard errors; T slices.
 
-    A gap is NaN, its error infinite, where the noise of C leaves none.
+    A gap is NaN, its error infinite, where the noise of C leaves none; an error alone is infinite
+    where one block has all the weight.
     """
 
     value: Array
@@ -46,7 +47,7 @@ def correlator(
 ) -> Correlator:
     """C(r) and Δ(r) of draws (n, *shape) from, or weighted to, p; arguments as of `measure`.
 
-    Of chains each is a block of the jackknife.
+    Of chains the errors are those of the Γ-method (chains.py).
 
     Raises LatticeFlowsError for fewer than two draws, fewer than four slices, or numbers that are
     not finite.
@@ -54,16 +55,18 @@ def correlator(
     phi, length = as_samples(configurations), theory.shape[0]
     if length < 4:
         raise LatticeFlowsError("a correlator needs 4 sites or more in the first direction")
-    found, covariance = jackknife(
-        lambda averages: _values(averages, length),
-        _samples(phi),
-        log_weights,
-        # chains are independent of one another, draws within them are not
-        blocks=BLOCKS if chains is None else as_chains(chains, len(phi), log_weights),
-    )
-    errors = np.sqrt(np.diag(covariance))
-    known = np.isfinite(found) & np.isfinite(errors)
-    found, errors = np.where(known, found, np.nan), np.where(known, errors, np.inf)
+
+    def values(averages: Array) -> Array:
+        return _values(averages, length)
+
+    if chains is None:
+        found, covariance = jackknife(values, _samples(phi), log_weights)
+        errors = np.sqrt(np.diag(covariance))
+    else:
+        chains = as_chains(chains, len(phi), log_weights)
+        found, errors = chain_estimates(values, _samples(phi), chains)
+    lost = ~np.isfinite(found) | np.isnan(errors)
+    found, errors = np.where(lost, np.nan, found), np.where(lost, np.inf, errors)
     r = length // 2 + 1
     return Correlator(found[:r], errors[:r], found[r:], errors[r:])
 

@@ -21,6 +21,7 @@ from scipy.special import expit
 
 from theories import LatticeTheory, Theory
 
+from .chains import as_chains, chain_estimates
 from .estimate import Estimate
 from .estimators import jackknife
 from .measure import quantities
@@ -54,6 +55,7 @@ def derivatives(
     *,
     orbit: bool = True,
     strata: Strata | None = None,
+    chains: int | None = None,
 ) -> dict[str, Estimate]:
     """The derivatives of all observables, log Z among them, with respect to the couplings `names`.
 
@@ -63,9 +65,13 @@ def derivatives(
     measured = derivative_quantities(theory, names)
     phi = np.asarray(configurations, dtype=np.float64)
     samples = measured.samples(couplings, phi, orbit)
-    estimate = strata.jackknife if strata else jackknife
-    values, covariance = estimate(measured.values, samples, log_weights)
-    errors = np.sqrt(np.diag(covariance))
+    if chains is None:
+        estimate = strata.jackknife if strata else jackknife
+        values, covariance = estimate(measured.values, samples, log_weights)
+        errors = np.sqrt(np.diag(covariance))
+    else:
+        chains = as_chains(chains, len(phi), log_weights)
+        values, errors = chain_estimates(measured.values, samples, chains)
     return {
         name: Estimate(float(value), float(error))
         for name, value, error in zip(measured.long_names, values, errors, strict=True)

@@ -75,19 +75,32 @@ def jackknife(
     weights = np.ones(n) if log_weights is None else relative_weights(log_weights, n)
     blocks = min(blocks, n)
     starts = np.arange(blocks) * n // blocks
+    columns = np.concatenate([weights[:, None], weights[:, None] * samples], axis=1)
+    sums = np.add.reduceat(columns, starts, axis=0)
+    total = sums.sum(axis=0)
+    return from_blocks(function, total, total - sums)
 
-    sums = np.add.reduceat(weights[:, None] * samples, starts, axis=0)
-    norms = np.add.reduceat(weights, starts)
-    plain = np.asarray(function(sums.sum(axis=0) / norms.sum()), dtype=np.float64)
 
-    rest = norms.sum() - norms
-    if np.any(rest <= _LEAST_WEIGHT * norms.sum()):
+def from_blocks(
+    function: Callable[[NDArray[np.float64]], ArrayLike],
+    total: NDArray[np.float64],
+    without: NDArray[np.float64],
+    inflation: float = 1.0,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What `jackknife` returns, from the sums over all draws and those without each block.
+
+    total: (1+k,), the sum of the weights, then those of the weighted samples; without: (blocks,
+    1+k). The covariance is `inflation` times that of the blocks.
+    """
+    plain = np.asarray(function(total[1:] / total[0]), dtype=np.float64)
+    if np.any(without[:, 0] <= _LEAST_WEIGHT * total[0]):
         return plain, np.full((plain.size, plain.size), np.inf)
-    without = np.asarray(function((sums.sum(axis=0) - sums) / rest[:, None]), dtype=np.float64)
-    centre = without.mean(axis=0)
-    spread = without - centre
+    blocks = len(without)
+    values = np.asarray(function(without[:, 1:] / without[:, :1]), dtype=np.float64)
+    centre = values.mean(axis=0)
+    spread = values - centre
     spread[np.abs(spread) < ROUNDING * np.abs(centre)] = 0
-    covariance = (blocks - 1) / blocks * spread.T @ spread
+    covariance = inflation * (blocks - 1) / blocks * spread.T @ spread
     return blocks * plain - (blocks - 1) * centre, covariance
 
 

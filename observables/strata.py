@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .estimate import Estimate
-from .estimators import BLOCKS, as_samples
+from .estimators import BLOCKS, as_samples, from_blocks
 from .weights import relative_weights
 
 # A coefficient for each control is fitted to the blocks; so many of them keep that harmless.
@@ -27,8 +27,6 @@ _BLOCKS_PER_CONTROL = 20
 _LEAST_BLOCKS_PER_CONTROL = 4  # with fewer the controls are let be
 # Controls which are combinations of the others but for noise add nothing.
 _COLLINEAR = 1e-7
-_LEAST_WEIGHT = 1e-9
-_ROUNDING = 1e-13
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,15 +63,7 @@ class Strata:
             free = blocks - 1 - rank
             inflation = (blocks - 1) / free * (1 + rank / free)
 
-        plain = np.asarray(function(total[1:] / total[0]), dtype=np.float64)
-        if np.any(without[:, 0] <= _LEAST_WEIGHT * total[0]):
-            return plain, np.full((plain.size, plain.size), np.inf)
-        values = np.asarray(function(without[:, 1:] / without[:, :1]), dtype=np.float64)
-        centre = values.mean(axis=0)
-        spread = values - centre
-        spread[np.abs(spread) < _ROUNDING * np.abs(centre)] = 0
-        covariance = inflation * (blocks - 1) / blocks * spread.T @ spread
-        return blocks * plain - (blocks - 1) * centre, covariance
+        return from_blocks(function, total, without, inflation)
 
     @property
     def _blocks(self) -> int:

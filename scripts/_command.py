@@ -3,7 +3,12 @@
 0 done, 1 a failure, 2 wrong usage, 3 finished but unreliable, 75 interrupted and saved.
 """
 
+import contextlib
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
 from typing import Any, NoReturn
 
 import click
@@ -13,6 +18,7 @@ import click
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 UNRELIABLE, INTERRUPTED = 3, 75
+_STOPPED = "interrupted before it was done: run the command again"
 
 
 class Failure(click.ClickException):
@@ -44,7 +50,7 @@ class OneLineErrors(click.Command):
         except OSError as error:
             raise Failure(f"{error.filename or 'a file'}: {error.strerror or error}") from error
         except KeyboardInterrupt:
-            raise Failure("interrupted before it was done: run the command again") from None
+            raise Failure(_STOPPED) from None
         except Exception as error:
             _translate(error)
 
@@ -52,9 +58,49 @@ class OneLineErrors(click.Command):
 class Command(OneLineErrors):
     """A command of lattice-flows."""
 
+    def invoke(self, ctx: click.Context) -> Any:
+        with _interruptible():
+            return super().invoke(ctx)
+
 
 class Group(OneLineErrors, click.Group):
     """The commands of lattice-flows."""
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C raise KeyboardInterrupt, but leave at once where that would come to nothing.
+
+    While modules are loaded it leaves them in pieces, and callbacks of jax lose it: a second Ctrl-C
+    gets through.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # which alone gets signals
+        return
+    came = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        if came or _loading(frame):
+            os.write(2, f"Error: {_STOPPED}\n".encode())
+            os._exit(1)
+        came = True
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former or signal.SIG_DFL)
+
+
+def _loading(frame: FrameType | None) -> bool:
+    """Whether a module is being imported."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _usage(error: click.UsageError) -> Failure:

@@ -132,7 +132,10 @@ def lattice(command: Callable) -> Callable:
 
 
 def output(help: str, *, required: bool = False) -> Callable[[Callable], Callable]:
-    """-o FILE and --overwrite, passed on as `output`: a path that may be written, or None."""
+    """-o FILE and --overwrite, passed on as `output`: a path that may be written, or None.
+
+    What is `required` is an ensemble, which JSON does not hold.
+    """
 
     def decorate(command: Callable) -> Callable:
         @click.option(
@@ -146,6 +149,10 @@ def output(help: str, *, required: bool = False) -> Callable[[Callable], Callabl
         @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
         @functools.wraps(command)
         def wrapper(*args: Any, output: Path | None, overwrite: bool, **kwargs: Any) -> Any:
+            if required and output is not None and output.suffix == ".json":
+                raise click.UsageError(
+                    f"an ensemble is netCDF: name it {output.with_suffix('.nc')}"
+                )
             if output is not None:
                 refuse_existing(output, overwrite)
             return command(*args, output=output, overwrite=overwrite, **kwargs)
@@ -160,6 +167,16 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
     from lattice_flows.files import refuse_existing
 
     refuse_existing(path, overwrite)
+
+
+def refuse_figure(figure: Path, output: Path | None, overwrite: bool) -> None:
+    """Refuse a figure that can't be written, before any work is done."""
+    if output is not None and figure.resolve() == output.resolve():
+        raise click.UsageError(f"-o and --plot both name {figure}: give each a file of its own")
+    refuse_existing(figure, overwrite)
+    from lattice_flows.plots import figure_format
+
+    figure_format(figure)
 
 
 def _read_defaults(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:

@@ -128,14 +128,14 @@ def deliver(
     """
     whole = results[0] if len(results) == 1 else {**_shared(results[0]), "points": list(results)}
     text = json_text(whole)  # made first: what cannot be reported is not written either
-    if output is not None and output.suffix == ".json":
-        write_json(output, whole)
-    elif output is not None:
-        save(output)
     if as_json:
         click.echo(text)
     else:
         click.echo(readable(results[0]) if len(results) == 1 else summary(results))
+    if output is not None and output.suffix == ".json":  # then: what cannot be written is not lost
+        write_json(output, whole)
+    elif output is not None:
+        save(output)
 
 
 def _shared(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def _why(result: Mapping[str, Any]) -> str:
             f"({headline(result)}); draw more, or further apart (hmc --every)"
         )
     return (
-        f"effective sample size {result['ess']:.2g} of the draws, largest weight "
+        f"effective sample size {result['ess']:.2g} of {result['n']} draws, largest weight "
         f"{result['max_weight_share']:.2g} ({headline(result)}); draw more, or train longer"
     )
 

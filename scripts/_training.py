@@ -21,18 +21,24 @@ FIELDS = [f for f in dataclasses.fields(Config) if f.metadata and f.name != "see
 """The fields of Config that have a flag of their own."""
 
 
-def options(command: Callable) -> Callable:
-    for field in reversed(FIELDS):
-        choices, default = field.metadata["choices"], field.default
-        command = click.option(
-            flag(field.name),
-            field.name,
-            type=click.Choice(choices) if choices else type(default),
-            is_flag=default is False,
-            default=None,  # to know what was typed: --resume refuses what contradicts the run
-            help=field.metadata["help"] + ("" if default is False else f"  [default: {default}]"),
-        )(command)
-    return command
+def options(*, defaults: bool) -> Callable[[Callable], Callable]:
+    """A flag for each of `FIELDS`; the help names their `defaults` where those are what acts."""
+
+    def decorate(command: Callable) -> Callable:
+        for field in reversed(FIELDS):
+            choices, default = field.metadata["choices"], field.default
+            told = f"  [default: {default}]" if defaults and default is not False else ""
+            command = click.option(
+                flag(field.name),
+                field.name,
+                type=click.Choice(choices) if choices else type(default),
+                is_flag=default is False,
+                default=None,  # to know what was typed: --resume refuses what contradicts the run
+                help=field.metadata["help"] + told,
+            )(command)
+        return command
+
+    return decorate
 
 
 def notify(signal: str) -> None:

@@ -47,7 +47,9 @@ class ValuesType(click.ParamType):
         try:
             return _parse(text)
         except ValueError as error:
-            self.fail(f"{text!r}: {error or 'not a value, LO:HI, LO:HI:COUNT or a comma list'}")
+            self.fail(
+                f"{text!r}: {str(error) or 'not a value, LO:HI, LO:HI:COUNT or a comma list'}"
+            )
 
 
 def _parse(text: str) -> Values:

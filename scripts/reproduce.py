@@ -63,7 +63,7 @@ def reproduce(
       lattice-flows reproduce teleportation -o teleportation.nc --plot teleportation.png
     """
     if figure is not None:
-        _options.refuse_existing(figure, overwrite)
+        _options.refuse_figure(figure, output, overwrite)
     experiment = find(name)
     typed = {option: value for option, value in given.items() if value is not None}
     if typed and not experiment.trains:
@@ -79,6 +79,7 @@ def reproduce(
         record = run_experiment(experiment, settings)
     result = record.as_json()
     text = _output.json_text(result)  # first: what cannot be reported is not written either
+    click.echo(text if as_json else _readable(result))  # what cannot be written is not lost
     if output is not None and output.suffix == ".json":
         _output.write_json(output, result)
     elif output is not None:
@@ -87,7 +88,6 @@ def reproduce(
         from lattice_flows.plots import save_figure
 
         save_figure(record.figure(), figure)
-    click.echo(text if as_json else _readable(result))
 
 
 def _notify(signal: str) -> None:

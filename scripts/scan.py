@@ -68,7 +68,7 @@ def scan(
     if figure is not None:
         if output is None or output.suffix == ".json":
             raise click.UsageError("--plot draws what -o FILE.nc holds: give both")
-        _options.refuse_existing(figure, overwrite)
+        _options.refuse_figure(figure, output, overwrite)
 
     from lattice_flows.run import Run
 

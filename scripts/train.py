@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--theory", help=f"{', '.join(_values.THEORIES[:-1])} or {_values.THEORIES[-1]}.")
 @_options.lattice
 @_options.couplings
-@_training.options
+@_training.options(defaults=True)
 @click.option("--resume", is_flag=True, help="Carry the run on; make it where there is none.")
 @_options.output("Also write the summary of the run as JSON.")
 @_options.common

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("path", metavar="NEW_RUN", type=click.Path(path_type=Path))
 @_options.lattice
 @_options.couplings
-@_training.options
+@_training.options(defaults=False)
 @click.option("--resume", is_flag=True, help="Carry NEW_RUN on; make it where there is none.")
 @_options.output("Also write the summary of the run as JSON.")
 @_options.common
@@ -42,13 +42,16 @@ def transfer(
     NEW_RUN goes on from the flow of RUN. To a range of couplings it does so by transport: the flow
     stays as it is, and velocity fields through coupling space are trained, so that one solution of
     the flow's equation gives a whole scan. With another --sites or --shape, or --objective
-    deformation, the flow itself is trained on, on the new lattice or couplings. Couplings and
-    settings not given are those of RUN; --steps is 1000 unless
-    given.
+    deformation, the flow itself is trained on, on the new lattice or couplings. Couplings not given
+    are those of RUN.
 
-    --objective trade takes 3000 steps at a rate of 0.002, and a RUN trained with --points wide: it
-    keeps what RUN gets wrong where draws at other couplings are. With a --boundary other than
-    frozen the flow of RUN itself is trained on, held where it was trained by a loss.
+    Settings not given are those of RUN where the flow is trained on, for 1000 --steps. Transport
+    takes over --width, --learning-rate, --ode-steps, --x64 and --seed, for 3000 steps of a --batch
+    of 512; --objective trade the same but for a batch of 1024 and a rate of 0.002.
+
+    --objective trade wants a RUN trained with --points wide: it keeps what RUN gets wrong where
+    draws at other couplings are. With a --boundary other than frozen the flow of RUN itself is
+    trained on, held where it was trained by a loss.
 
     \b
     Examples:
@@ -76,6 +79,8 @@ def _transfer(
 ) -> tuple["Run", list[dict[str, Any]] | None]:
     from lattice_flows.run import Run, lock, refuse_existing
 
+    if source.resolve() in (path.resolve(), *path.resolve().parents):
+        raise click.UsageError("NEW_RUN is RUN itself, or inside it: give another directory")
     old = Run.open(source)
     if not old.finished:
         raise Failure(f"{source} is not trained to its end: lattice-flows train {source} --resume")
@@ -113,7 +118,8 @@ def _reach(run: "Run") -> list[dict[str, Any]]:
     found = reach(Sampler.load(run), jax.random.key(run.config.seed))
     for point in found:
         where = ", ".join(f"{k} {v:g}" for k, v in point["couplings"].items())
-        _output.say(f"before training: ESS {point['ess']:.3g} at {where}")
+        ess = "none, the flow diverges" if point["ess"] is None else f"{point['ess']:.3g}"
+        _output.say(f"before training: ESS {ess} at {where}")
     return found
 
 
@@ -124,15 +130,23 @@ def _config(old: Config, typed: Mapping[str, Any], given: _values.Given) -> Conf
     elsewhere = typed.get("shape", old.shape) != old.shape
     objective = typed.get("objective", "deformation" if elsewhere else "transport")
     held = boundary(old.make_theory(), objective, typed.get("boundary", "auto"))
+    carried = objective == "transport" or (objective, held) == ("trade", "frozen")
+    if old.continues and not carried:
+        raise Failure(
+            "the flow of RUN is carried along by fields of its own and can't be trained on: "
+            "give the RUN that it goes on from"
+        )
+    if carried and objective == "trade" and old.points != "wide":
+        _output.say("note: TRADE keeps what RUN gets wrong: better train it with --points wide")
     kept = {**record, "steps": 1000}
     if objective in ("transport", "trade"):
         acting = ("theory", "shape", "width", "learning_rate", "ode_steps", "x64", "seed")
         if objective == "trade" and held != "frozen":  # the flow of RUN is trained on
             acting += ("field", "base", "base_curvature", "base_width")
         kept = {name: record[name] for name in acting}
-        kept |= {"steps": 1000, "batch": 512, "source": record}
+        kept |= {"steps": 3000, "batch": 512, "source": record}
     if objective == "trade":
-        kept |= {"steps": 3000, "batch": 1024, "learning_rate": 0.002}
+        kept |= {"batch": 1024, "learning_rate": 0.002}
     return Config(**{**kept, **typed, "objective": objective, "couplings": couplings})
 
 

@@ -147,6 +147,15 @@ def test_scan_over_beta_beside_exact_answers(mixture):
     assert Path("s.png").stat().st_size > 5000
 
 
+def test_a_scan_goes_on_where_exact_answers_end(mixture):
+    args = ("scan", mixture.path, "--beta", "1,5,6", "--extrapolate", "-n", 100)
+    call(*args, "-o", "s.nc", "--plot", "s.png", code=3)
+    with xarray.open_dataset("s.nc") as scan:
+        assert np.isfinite(scan.log_z_exact.values).tolist() == [True, True, False]
+        assert "log_z_curve" not in scan
+    assert Path("s.png").stat().st_size > 5000
+
+
 def test_many_wells_go_through_all_commands(tmp_path):
     run = untrained(tmp_path / "run", theory="many-well", shape=(2,), base_width=1.5)
     answer = json.loads(call("evaluate", run.path, "-n", 3000, "--json").stdout)

@@ -218,6 +218,28 @@ def test_a_run_whose_checkpoint_is_of_another_model(copy, other):
     assert "made for another model" in refused("evaluate", copy.path, "--m", -1.0)
 
 
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("scan", "-o", "s.nc", "--plot", "s.xyz"), "name it .png, .pdf or .svg"),
+        (("scan", "-o", "s.nc", "--plot", "s.nc"), "give each a file of its own"),
+        (("sample", "--m", -1.0, "-o", "e.json"), "name it e.nc"),
+        (("scan", "--m", "one"), "'one': not a value, LO:HI, LO:HI:COUNT or a comma list"),
+    ],
+)
+def test_files_and_values_are_refused_before_anything_is_drawn(chain, args, words):
+    name, *rest = args
+    code = 1 if "xyz" in str(args) else 2
+    assert words in refused(name, chain.path, *rest, code=code)
+    assert not list(Path().iterdir())
+
+
+def test_what_cannot_be_written_is_shown(chain):
+    result = call("evaluate", chain.path, "--m", -1.0, "-n", 512, "-o", "/proc/none.nc", "--json")
+    assert result.exit_code == 1 and "cannot write" in result.stderr
+    assert json.loads(result.stdout)["reliable"]
+
+
 def test_couplings_of_another_theory(chain):
     message = refused("evaluate", chain.path, "--m", -1.0, "--tilt", 1, code=2)
     assert "phi4 has no coupling tilt" in message

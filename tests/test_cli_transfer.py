@@ -53,6 +53,9 @@ def test_a_run_is_carried_to_a_range(source):
     assert "does not go on from" in refused("transfer", other.path, "line", "--resume")
     again = call("transfer", source.path, "line", "--resume")
     assert again.exit_code == 0 and "is finished" in again.stderr
+    # its flow stays as it is, and leads no further where it leads already
+    assert "can't be trained on" in refused("transfer", "line", "new", "--sites", 6)
+    assert "give a wider one" in refused("transfer", "line", "new")
 
 
 def test_a_run_is_trained_on_on_another_lattice(source):
@@ -75,6 +78,10 @@ def test_bad_input_is_refused_in_one_line(source, tmp_path):
     assert "transport goes between couplings alone" in refused(
         "transfer", run, "new", "--m", "-1:0", "--sites", 6, "--objective", "transport"
     )
+    for itself in (run, run / ".." / run.name, run / "new"):
+        message = refused("transfer", run, itself, "--m", "-1:0", "--overwrite", code=2)
+        assert "RUN itself" in message and Run.open(run).config == source.config
+    assert "m a range that holds both" in refused("transfer", run, "new", "--m", "-0.5:0")
     assert "has no coupling" in refused("transfer", run, "new", "--mass", "1:2", code=2)
     assert "own field, base and path" in refused(
         "transfer", run, "new", "--m", "-1:0", "--field", "hollow"

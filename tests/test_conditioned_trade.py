@@ -166,6 +166,12 @@ def test_lines_lead_from_where_a_flow_was_trained_to_the_ends_of_the_ranges():
     assert begin.shape == end.shape == (32, 2)
     np.testing.assert_allclose(begin, np.tile([0.25, 0.5], (32, 1)))
     np.testing.assert_allclose(np.abs(end - 0.5).max(axis=1), 0.5)
+    # of a box that the flow was trained on but for m above 0.75, lines lead there alone
+    begin, end = lines(
+        box, Anchor(phi4.from_values(m=0.0, lam=0.1), phi4.from_values(m=0.75, lam=0.3))
+    )
+    assert 4 < len(begin) < 32 and np.all(end[:, 0] > 0.75)
+    np.testing.assert_allclose(begin, np.stack([np.full(len(end), 0.75), end[:, 1]], axis=1))
 
 
 def test_places_are_the_inverse_of_couplings():

@@ -102,6 +102,34 @@ def test_a_mistake_is_one_line_that_names_it(changes, words):
         assert word in message
 
 
+TRAINED = dataclasses.asdict(phi4(couplings={"m": 0.25, "alpha": (-0.01, 0.01)}))
+
+
+@pytest.mark.parametrize(
+    ("couplings", "objectives", "words"),
+    [
+        ({"m": (0.25, 1), "lam": 0.2}, ["transport", "trade"], "lam is 0.0625 where the flow"),
+        (
+            {"m": (0.25, 1), "alpha": 0.02},
+            ["transport", "trade"],
+            "--alpha a range that holds both",
+        ),
+        ({"m": (0.5, 1)}, ["transport"], "m is 0.25 where the flow was trained and 0.5:1 here"),
+        ({"alpha": (-0.01, 0.01)}, ["trade"], "give a wider one"),
+    ],
+)
+def test_couplings_that_nothing_carries_a_flow_to_are_refused(couplings, objectives, words):
+    given = {"m": 0.25, "alpha": 0.01} | couplings
+    for objective in objectives:
+        assert words in refusal(couplings=given, objective=objective, source=TRAINED)
+
+
+def test_a_flow_is_carried_from_any_of_what_it_was_trained_on():
+    for alpha in (0.005, (-0.01, 0.02), (0.01, 0.03)):
+        phi4(couplings={"m": (0, 1), "alpha": alpha}, objective="transport", source=TRAINED)
+    phi4(couplings={"m": (0.5, 1), "alpha": 0.0}, objective="trade", source=TRAINED)
+
+
 def edited(**changes) -> str:
     return json.dumps(json.loads(phi4().to_json()) | changes)
 

@@ -110,6 +110,21 @@ def test_draws_of_a_chain_agree_with_the_exact_derivatives(rng):
     assert averaged["d_magnetization_d_m"].stderr < found["d_magnetization_d_m"].stderr
 
 
+def test_draws_of_markov_chains_count_as_often_as_they_are_new(rng):
+    """Each draw 20 times over, by the Γ-method: the errors of the draws themselves.
+
+    Those of 2000 steps that remember 20 are good to 20 %.
+    """
+    theory = Phi4((6,))
+    couplings = theory.from_values(m=0.3)
+    phi = TransferMatrix(theory, couplings).sample(rng, 2000)
+    alone = derivatives(theory, couplings, phi, None, ["m"])
+    chains = derivatives(theory, couplings, np.repeat(phi, 20, axis=0), None, ["m"], chains=4)
+    for name, estimate in alone.items():
+        assert chains[name].stderr == pytest.approx(estimate.stderr, rel=0.3, abs=1e-12), name
+        assert chains[name].value == pytest.approx(estimate.value, abs=2 * estimate.stderr), name
+
+
 def test_what_symmetry_fixes_does_not_change():
     theory = Phi4((4,))
     couplings = theory.from_values(alpha=0.0)

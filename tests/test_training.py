@@ -207,6 +207,11 @@ class Doomed(Bumpy):
         return jnp.stack([opened > 0.55, opened > 0.55])
 
 
+class Hopeless(Bumpy):
+    def bad(self, key, opened):
+        return jnp.ones(2, bool)
+
+
 class Smooth(Bumpy):
     def bad(self, key, opened):
         return jnp.zeros(2, bool)
@@ -252,6 +257,13 @@ def test_a_training_that_diverges_ends_with_the_last_good_checkpoint(tmp_path, m
     with pytest.raises(LatticeFlowsError, match="diverged at step 280"):
         go(run, resume=True)
     assert content(run)[0] == before
+
+
+def test_a_short_training_without_a_single_step_is_none(tmp_path, monkeypatch):
+    run = cheap(tmp_path, monkeypatch, Hopeless, steps=30)
+    with pytest.raises(LatticeFlowsError, match="diverged at step 30"):
+        go(run)
+    assert not run.finished
 
 
 def test_the_curriculum_opens_ranges_from_their_low_end(tmp_path, monkeypatch):

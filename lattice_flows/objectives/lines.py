@@ -26,20 +26,22 @@ _LARGEST_LOSS = 10.0
 def lines(couplings: Couplings, anchor: Anchor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Places (L, k) in the ranges where lines begin and where they end.
 
-    They end, of a single range, at its ends, but for one that the flow was trained at; of a box, at
-    quasi-random points of its surface (Roberts' additive recurrence, each carried outwards to a
-    face). They begin where the flow was trained nearest to that.
+    They end, of a single range, at its ends; of a box, at quasi-random points of its surface
+    (Roberts' additive recurrence, each carried outwards to a face). They begin where the flow was
+    trained nearest to that; where it was trained at the end itself there is no line.
     """
     k = len(couplings.ranges)
     low, high = (couplings.place(end) for end in (anchor.low, anchor.high))
     if k == 1:
-        ends = np.array([[end] for end in (0.0, 1.0) if not low[0] - 1e-9 <= end <= high[0] + 1e-9])
+        ends = np.array([[0.0], [1.0]])
     else:
         golden = np.roots([1, *[0] * (k - 1), -1, -1]).real.max()
         steps = np.outer(np.arange(1, _DIRECTIONS * k + 1), golden ** -np.arange(1.0, k + 1))
         away = (steps + 0.5) % 1 - 0.5
         ends = 0.5 + 0.5 * away / np.abs(away).max(axis=1, keepdims=True)
-    return np.clip(ends, low, high), ends
+    starts = np.clip(ends, low, high)
+    leads = np.abs(ends - starts).max(axis=1) > 1e-9
+    return starts[leads], ends[leads]
 
 
 class Average(NamedTuple):

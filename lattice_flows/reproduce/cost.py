@@ -47,7 +47,7 @@ _FIRST = 2048  # draws a point to begin with
 _SPARE = 1.2  # more draws than the errors so far ask for
 _SEPARATE = 4  # flows of their own that are trained, evenly over the range; 64 cost 16 times theirs
 _NODES, _CHAINS = 8, 64
-STEPS = {"quick": (2000, 1000), "paper": (10_000, 5_000)}
+STEPS = {"quick": (2000, 3000), "paper": (10_000, 15_000)}
 """Of training a flow, of carrying it along."""
 
 

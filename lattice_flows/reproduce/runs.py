@@ -17,7 +17,7 @@ from lattice_flows.params import Params
 from lattice_flows.reproduce.experiment import Settings
 from lattice_flows.run import Run, lock
 from lattice_flows.sampler import Sampler
-from lattice_flows.training import CHUNK, Trainer, train
+from lattice_flows.training import Trainer, advance, train
 from lattice_flows.transfer import first_state
 from observables import Estimate
 from theories.errors import LatticeFlowsError
@@ -68,19 +68,19 @@ def train_afresh(
 ) -> tuple[Sampler, float]:
     """The flow of `config`, kept in no run, and the CPU seconds of its training with compilation.
 
-    What is not None of the `known` parameters is taken as it is. Raises Interrupted.
+    What is not None of the `known` parameters is taken as it is. Raises Interrupted, and
+    LatticeFlowsError if the training diverges.
     """
     begin = time.process_time()
     with jax.enable_x64(False):  # the very training of `lattice-flows train`
         trainer = Trainer(config)
         state = trainer.init(jax.random.key(config.seed), known)
         with settings.progress(f"train {config.trained_on()}", config.steps) as report:
-            for step in range(CHUNK, config.steps + CHUNK, CHUNK):
+            while int(state.step) < config.steps:
                 if settings.interrupted():
                     raise Interrupted("interrupted, nothing is kept: give the same command again")
-                size = min(CHUNK, config.steps - (step - CHUNK))
-                state, metrics = trainer.advance(state, steps=size)
-                report(min(step, config.steps), jax.tree.map(float, metrics))
+                state, record = advance(trainer, state, config.steps)
+                report(int(state.step), record)
     spent = time.process_time() - begin
     return Sampler(config, trainer.model, jax.tree.map(np.asarray, state.params), {}), spent
 
