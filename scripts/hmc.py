@@ -83,8 +83,7 @@ def hmc(
     result = _output.measured(ensemble, measurement)
     result |= {name: ensemble.provenance[name] for name in ("chains", "acceptance", "step_size")}
     result["exact"] = _exact(model, couplings, measurement.observables)
-    _output.deliver([result], as_json, None, ensemble.save)
-    ensemble.save(output)
+    _output.deliver([result], as_json, output, ensemble.save)
     _output.check_reliable(result)
 
 

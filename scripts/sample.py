@@ -49,8 +49,7 @@ def sample(
     sampler = Sampler.load(run, double)
     ensemble = sampler.draw(sampler.theory.from_values(**point), jax.random.key(seed or 0), n)
     result = _output.measured(ensemble, ensemble.measure())
-    _output.deliver([result], as_json, None, ensemble.save)
-    ensemble.save(output)
+    _output.deliver([result], as_json, output, ensemble.save)
     _output.check_reliable(result)
 
 

@@ -92,7 +92,7 @@ class ConditionedTrade:
     ) -> tuple[jax.Array, tuple[Teaching, dict[str, jax.Array]]]:
         """The balanced sum; its gradient is that of both terms, with `a` held fixed.
 
-        Causality is the curriculum of the residual, `opened` that of the boundary alone.
+        Causality is the curriculum of the residual; all of the boundary is open from the start.
         """
         frozen, (boundary_key, key) = jax.lax.stop_gradient(params), jax.random.split(key)
 
