@@ -187,7 +187,7 @@ def _exact_curve(theory: Theory, grid: Sequence[Any]) -> dict[str, np.ndarray] |
     answers = []
     for point in couplings:
         exact = theory.exact(point)
-        if exact is None:  # a mixture's end where its wells meet
+        if exact is None:  # those of mixtures end somewhere
             return None
         answers.append(exact.observables())
     curve = {name: np.array([getattr(c, name) for c in couplings]) for name in _varying(grid)}

@@ -74,8 +74,9 @@ def _interruptible() -> Iterator[None]:
     While modules are loaded it leaves them in pieces, and callbacks of jax lose it: a second Ctrl-C
     gets through.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # which alone gets signals
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not usual or threading.current_thread() is not threading.main_thread():
+        yield  # jobs in the background ignore Ctrl-C; the main thread alone gets signals
         return
     came = False
 
@@ -87,11 +88,11 @@ def _interruptible() -> Iterator[None]:
         came = True
         raise KeyboardInterrupt
 
-    former = signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGINT, handle)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, former or signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _loading(frame: FrameType | None) -> bool:

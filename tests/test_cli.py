@@ -248,6 +248,26 @@ def test_a_full_disk_is_one_line_and_leaves_no_part(name):
     assert not list(Path().iterdir())
 
 
+CTRL_C = "os.kill(os.getpid(), signal.SIGINT)"
+UNSEEN = f"with contextlib.suppress(KeyboardInterrupt): {CTRL_C}"  # as in a callback
+
+
+@pytest.mark.parametrize("body", [CTRL_C, "import stopped", f"{UNSEEN}\n{CTRL_C}"])
+def test_ctrl_c_is_one_line_whenever_it_comes(body):
+    """At work, while a module is loaded, and where the first one is lost."""
+    Path("stopped.py").write_text(f"import os, signal; {CTRL_C}")
+    code = f"""
+import click, contextlib, os, signal, sys
+from lattice_flows.scripts._command import Command
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.path.insert(0, "")
+click.command(cls=Command)(lambda: exec({body!r}, globals()))()
+"""
+    done = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert re.fullmatch(r"Error: interrupted before it was done[^\n]+\n", done.stderr), done.stderr
+
+
 def test_a_number_that_is_not_finite_is_never_printed():
     result = {"observables": {"phi2": {"value": np.float64("nan")}}, "ess": 1.0}
     with pytest.raises(Failure, match=r"observables\.phi2\.value is not a finite number"):
