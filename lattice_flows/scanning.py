@@ -99,7 +99,7 @@ def scan(
     for result in results:
         result["exact"] = _exact(theory, result, slopes)
     provenance = {**sampler.provenance, "combined": combine, "adaptive": points is not None}
-    return Scan(theory, results, _exact_curve(theory, grid), provenance)
+    return Scan(theory, results, exact_curve(theory, grid), provenance)
 
 
 def _measure(ensemble: Ensemble | Reweighted, slopes: Sequence[str]) -> dict[str, Any]:
@@ -174,7 +174,7 @@ class _Line:
         return self.at(next_coupling(self.positions(results), value, stderr, ess))
 
 
-def _exact_curve(theory: Theory, grid: Sequence[Any]) -> dict[str, np.ndarray] | None:
+def exact_curve(theory: Theory, grid: Sequence[Any]) -> dict[str, np.ndarray] | None:
     """Exact observables on a dense line from the first to the last point of a grid on a line.
 
     None where they are not known all along it.

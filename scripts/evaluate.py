@@ -54,14 +54,15 @@ def evaluate(
     from lattice_flows.evaluation import evaluate_grid
     from lattice_flows.results import save_results
     from lattice_flows.sampler import Sampler
+    from lattice_flows.scanning import Scan, exact_curve
 
     sampler = Sampler.load(run, double)
     theory, key = sampler.theory, jax.random.key(seed or 0)
     grid = [theory.from_values(**point) for point in points]
+    results = []
     if len(grid) == 1:
-        results = [evaluate_sampler(sampler, grid[0], key, n)]
+        results.append(evaluate_sampler(sampler, grid[0], key, n))
     else:
-        results = []
         with progress(f"evaluate {path}", len(grid)) as report:
             for result in evaluate_grid(sampler, grid, key, n):
                 results.append(result)
@@ -72,13 +73,14 @@ def evaluate(
             f"note: log q changes by {halving:.2g} when the solver's steps "
             "are halved, and log Z may be off by as much: train with more --ode-steps"
         )
-    kind = "observables" if len(results) == 1 else "scan"
-    _output.deliver(
-        results,
-        as_json,
-        output,
-        lambda file: save_results(file, kind, theory, results, provenance=sampler.provenance),
-    )
+
+    def save(file: Path) -> None:
+        if len(grid) == 1:
+            save_results(file, "observables", theory, results, provenance=sampler.provenance)
+        else:
+            Scan(theory, results, exact_curve(theory, grid), sampler.provenance).save(file)
+
+    _output.deliver(results, as_json, output, save)
     _output.check_reliable(*results)
 
 
