@@ -46,8 +46,8 @@ def transfer(
     are those of RUN.
 
     Settings not given are those of RUN where the flow is trained on, for 1000 --steps. Transport
-    takes over --width, --learning-rate, --ode-steps, --x64 and --seed, for 3000 steps of a --batch
-    of 512; --objective trade the same but for a batch of 1024 and a rate of 0.002.
+    takes over --width, --learning-rate, --x64 and --seed, for 3000 steps of a --batch of 512, and
+    twice the --ode-steps; --objective trade the same but for a batch of 1024 and a rate of 0.002.
 
     --objective trade wants a RUN trained with --points wide: it keeps what RUN gets wrong where
     draws at other couplings are. With a --boundary other than frozen the flow of RUN itself is
@@ -145,6 +145,8 @@ def _config(old: Config, typed: Mapping[str, Any], given: _values.Given) -> Conf
             acting += ("field", "base", "base_curvature", "base_width")
         kept = {name: record[name] for name in acting}
         kept |= {"steps": 3000, "batch": 512, "source": record}
+        if carried:  # fields through coupling space are stiffer: they pull wells out of one
+            kept["ode_steps"] = 2 * old.ode_steps
     if objective == "trade":
         kept |= {"batch": 1024, "learning_rate": 0.002}
     return Config(**{**kept, **typed, "objective": objective, "couplings": couplings})

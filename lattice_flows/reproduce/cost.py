@@ -129,6 +129,7 @@ def _carried(settings: Settings, grid: Sequence[Any]) -> Scan:
         objective="transport",
         steps=second,
         batch=512,
+        ode_steps=32,
         seed=settings.seed,
     )
     trained, training = train_afresh(settings, source)

@@ -91,7 +91,14 @@ def _trainings(settings: Settings) -> list[Sampler]:
         return Config("phi4-hopping", SHAPE, couplings, steps=steps[way], seed=seed, **more)
 
     boundary = config(BOUNDARY, "boundary", batch=512, points="wide")
-    taught = config(RANGE, "TRADE", objective="trade", learning_rate=0.002, source=asdict(boundary))
+    taught = config(
+        RANGE,
+        "TRADE",
+        objective="trade",
+        learning_rate=0.002,
+        ode_steps=32,
+        source=asdict(boundary),
+    )
     run = f"{settings.preset}-{seed}"
     over_all = trained(settings, f"trade-{run}", config(RANGE, "deformation", batch=512))
     trained(settings, f"trade-boundary-{run}", boundary)

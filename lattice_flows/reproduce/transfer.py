@@ -77,6 +77,7 @@ def run(settings: Settings) -> tuple[list[Row], dict[str, Variable]]:
             {"m": _RANGE},
             source=asdict(at_boundary),
             steps=steps[name],
+            ode_steps=32,
             **common,
             **options,
         )
