@@ -81,6 +81,11 @@ def test_evaluate_agrees_with_its_formulas(sampler: Sampler, key: jax.Array) -> 
         assert -5 * report[f"{name}_stderr"] < report[name] < 0.2
     assert 0.8 < report["ess_forward"] <= 1.01
     assert report["exact"]["log_z"] == log_z
+    # where an error of the solver would weigh most
+    heaviest = draws.configurations[np.argsort(-weights)[:256]]
+    halved = sampler.log_weights(heaviest, couplings, 2 * sampler.flow.steps)
+    change = np.abs(halved - np.sort(draws.log_weights)[:-257:-1]).max()
+    assert report["log_q_step_halving"] == pytest.approx(change, rel=1e-6)
 
 
 def test_scan_file(run: Run, tmp_path: Path) -> None:
