@@ -6,12 +6,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN ?= runs/phi4-cycle
 
-.PHONY: scan test lint typecheck wheel-check clean help
+.PHONY: scan test test-slow lint typecheck wheel-check clean help
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make scan         train one flow of phi4 theory on the cycle and plot it against m"
-	@echo "make test         run the tests"
+	@echo "make test         run the tests; make test-slow: the thorough ones, for hours"
 	@echo "make lint         check style; make typecheck: check types"
 	@echo "make wheel-check  build a wheel and use it in an empty environment"
 	@echo "make clean        remove the environment and caches; runs and results stay"
@@ -23,6 +23,9 @@ scan: $(VENV)/runtime
 
 test: $(VENV)/dev
 	$(BIN)/python -m pytest -n auto --dist loadscope
+
+test-slow: $(VENV)/dev
+	$(BIN)/python -m pytest -n auto --dist loadscope -m slow
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

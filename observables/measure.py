@@ -21,17 +21,22 @@ class Measurement:
     """Observables by name with errors, and what the weights say about them.
 
     `log_z` is None for draws without weights (a chain, exact samples): they do not tell Z. `ess` is
-    a fraction in (0, 1]. `mixing` is None but for chains. Numbers with `reliable` False must not be
-    used.
+    a fraction in (0, 1]. `mixing` is None but for chains. `failed` names the checks that failed:
+    with any, the numbers must not be used.
     """
 
     observables: dict[str, Estimate]
     log_z: Estimate | None
     ess: float
     max_weight_share: float
-    reliable: bool
     n: int
+    failed: tuple[str, ...] = ()
     mixing: Mixing | None = None
+
+    @property
+    def reliable(self) -> bool:
+        """Whether the numbers can be believed: no check failed."""
+        return not self.failed
 
     def as_json(self) -> dict:
         """The part of a JSON report that is about measurements; an infinite error is null."""
@@ -41,6 +46,7 @@ class Measurement:
             "ess": self.ess,
             "max_weight_share": self.max_weight_share,
             "reliable": self.reliable,
+            "failed": list(self.failed),
             "n": self.n,
             **(self.mixing.as_json() if self.mixing else {}),
         }
@@ -91,7 +97,7 @@ def measure(
     names = [name for name in measured.long_names if name != "log_z"]
     # several sources are judged by the effective draws that they make up for one of them
     sources = len(strata.sizes) if strata else 1
-    reliable = weights.is_reliable(min(1.0, ess * sources), share, n // sources)
+    failed = weights.failed_checks(min(1.0, ess * sources), share, n // sources)
     mixing = None
     if chains is None:
         estimate = strata.jackknife if strata else jackknife
@@ -100,7 +106,8 @@ def measure(
     else:
         chains = as_chains(chains, n, log_weights)
         values, errors, mixing = measure_chains(measured.values, samples, chains, names)
-        reliable = reliable and mixing.is_reliable(n)
+        failed += () if mixing.is_reliable(n) else ("mixing",)
+    failed += () if np.isfinite(errors).all() else ("errors",)
     return Measurement(
         observables={
             name: Estimate(float(value), float(error))
@@ -109,8 +116,8 @@ def measure(
         log_z=log_z,
         ess=ess,
         max_weight_share=share,
-        reliable=reliable and bool(np.isfinite(errors).all()),
         n=n,
+        failed=failed,
         mixing=mixing,
     )
 

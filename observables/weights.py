@@ -86,12 +86,21 @@ def log_mean_weight(log_weights: ArrayLike) -> Estimate:
     return Estimate(log_mean + variance / 2, float(np.sqrt(variance)))
 
 
-def is_reliable(ess: float, max_weight_share: float, n: int) -> bool:
-    """Whether error bars from n draws with these weights can be believed (thresholds: see above).
+def failed_checks(ess: float, max_weight_share: float, n: int) -> tuple[str, ...]:
+    """The names of the checks that n draws with these weights fail (thresholds: see above).
 
-    The gate sees the draws at hand only. A sampler that misses a whole mode passes it: compare the
-    mode weight P(M>0) and log Z with exact answers, or the forward ESS, to exclude that.
+    `effective_draws`, `weight_share`, `overlap`; none where error bars can be believed as far as
+    the weights tell. They tell of the draws at hand only: a sampler that misses a whole mode
+    passes.
     """
-    return bool(
-        ess * n >= MIN_EFFECTIVE_DRAWS and max_weight_share <= MAX_WEIGHT_SHARE and ess >= MIN_ESS
-    )
+    passed = {
+        "effective_draws": ess * n >= MIN_EFFECTIVE_DRAWS,
+        "weight_share": max_weight_share <= MAX_WEIGHT_SHARE,
+        "overlap": ess >= MIN_ESS,
+    }
+    return tuple(name for name, fine in passed.items() if not fine)
+
+
+def is_reliable(ess: float, max_weight_share: float, n: int) -> bool:
+    """Whether error bars from n draws with these weights can be believed (`failed_checks`)."""
+    return not failed_checks(ess, max_weight_share, n)

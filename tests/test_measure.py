@@ -173,7 +173,9 @@ def test_one_draw_with_all_the_weight_has_an_infinite_error_and_valid_json():
     report = json.loads(json.dumps(measured.as_json(), allow_nan=False))
     assert report["observables"]["phi2"]["stderr"] is None
     assert report["log_z"]["value"] == pytest.approx(800 - np.log(500), abs=1)
-    assert set(report) == {"observables", "log_z", "ess", "max_weight_share", "reliable", "n"}
+    known = {"observables", "log_z", "ess", "max_weight_share", "reliable", "failed", "n"}
+    assert set(report) == known
+    assert report["failed"] == ["effective_draws", "weight_share", "overlap", "errors"]
 
 
 @pytest.mark.parametrize(
