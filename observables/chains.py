@@ -51,7 +51,6 @@ def measure_chains(
     """
     values, series = chain_series(function, samples, chains)
     found = autocorrelations(series)
-    window = max((one.window for one in found), default=0)
     moving = [(one.tau, one.tau_stderr, name) for one, name in zip(found, names, strict=True)]
     moving = [entry for entry, one in zip(moving, found, strict=True) if one.stderr > 0]
     tau, tau_stderr, slowest = max(moving, default=(inf, inf, "all"))
@@ -60,7 +59,7 @@ def measure_chains(
         tau_int_stderr=tau_stderr,
         slowest=slowest,
         r_hat=max(split_r_hat(one) for one in series),
-        agreement=agreement(series, window),
+        agreement=agreement(series),
         frozen_chains=frozen_chains(series),
     )
     return values, np.array([one.stderr for one in found]), mixing

@@ -54,7 +54,7 @@ def autocorrelations(series: Iterable[ArrayLike]) -> list[Autocorrelation]:
     series = [np.asarray(one, dtype=np.float64) for one in series]
     gammas = [autocovariance(one - one.mean()) for one in series]
     total = series[0].size if series else 0
-    window = max((_window(gamma, total) for gamma in gammas if gamma[0] > 0), default=0)
+    window = max((automatic_window(gamma, total) for gamma in gammas if gamma[0] > 0), default=0)
     return [_summed(gamma, window, total) for gamma in gammas]
 
 
@@ -79,10 +79,11 @@ def _summed(gamma: Array, window: int, total: int) -> Autocorrelation:
     return Autocorrelation(float(np.sqrt(c / total)), float(tau), float(tau_stderr), window)
 
 
-def _window(gamma: Array, total: int) -> int:
-    """The first W at which the noise exceeds what is cut off, from τ_int(W): eqs. (50)-(52).
+def automatic_window(gamma: Array, total: int) -> int:
+    """W: the first at which the noise exceeds what is cut off, from τ_int(W): eqs. (50)-(52).
 
-    Half a chain where there is none: τ_int is then too small.
+    gamma: Γ(t) of one chain's length, estimated from `total` draws. Half a chain where there is no
+    such W: τ_int is then too small.
     """
     last = len(gamma) // 2
     windows = np.arange(1, last + 1)

@@ -22,7 +22,7 @@ The squares over their variances have F distributions, the variance having been 
 *agreement*: chains that sample one distribution have one below α with probability α at most.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, nan
 
@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import fdtrc, ndtri
 
-from .gamma_method import autocovariance
+from .gamma_method import autocovariance, automatic_window
 from .weights import MIN_EFFECTIVE_DRAWS
 
 Array = NDArray[np.float64]
@@ -102,15 +102,22 @@ def split_r_hat(series: ArrayLike) -> float:
     return float(np.sqrt((half - 1) / half + between / within)) if within > 0 else inf
 
 
-def agreement(series: Sequence[ArrayLike], window: int) -> float:
+def agreement(series: Sequence[ArrayLike]) -> float:
     """The probability of chains of one distribution to differ as much as these: see above.
 
-    series: (chains, n) of each observable; those that do not move at all are left out. window: W of
-    the Γ-method. NaN for chains shorter than LEAST_DRAWS, and where nothing moves.
+    series: (chains, n) of each observable; those that do not move at all are left out. NaN for
+    chains shorter than LEAST_DRAWS, and where nothing moves.
     """
     found = [np.asarray(one, dtype=np.float64) for one in series]
     moving = [one for one in found if np.ptp(one) > 0 and one.shape[1] >= LEAST_DRAWS]
-    chances = [chance for one in moving for chance in _chances(one, window)]
+    scores = [_normal_scores(one) for one in moving]
+    within = [autocovariance(one - one.mean(axis=1, keepdims=True)) for one in scores]
+    window = max((_window(gamma, moving[0].size) for gamma in within), default=0)
+    chances = [
+        chance
+        for one, gamma in zip(scores, within, strict=True)
+        for chance in _chances(one, gamma, window)
+    ]
     return min(1.0, len(chances) * min(chances)) if chances else nan
 
 
@@ -128,28 +135,6 @@ def frozen_chains(series: Sequence[ArrayLike]) -> int:
     return int(frozen.sum())
 
 
-def _chances(series: Array, window: int) -> list[float]:
-    """The probability of each contrast of one observable (chains, n) to be as large as it is."""
-    chains, n = series.shape
-    scores = _normal_scores(series)
-    means = scores.mean(axis=1)
-    variance, freedom = _within(scores - means[:, None], window)
-    half, tenth = n // 2, max(1, n // 10)
-    turn, start = np.zeros(n), np.zeros(n)
-    turn[:half], turn[-half:] = 1 / half, -1 / half
-    start[:tenth], start[-half:] = 1 / tenth, -1 / half
-    squares = []  # sums of squares over their variances, and their numbers
-    if chains > 1:
-        deviations = means - means.mean()
-        squares.append((deviations @ deviations / variance(np.full(n, 1 / n)), chains - 1))
-        turns = scores @ turn
-        squares.append((turns @ turns / variance(turn), chains))
-    for weights in (turn, start):
-        average = float(np.mean(scores @ weights))
-        squares.append((chains * average**2 / variance(weights), 1))
-    return [float(fdtrc(count, freedom, square / count)) for square, count in squares]
-
-
 def _normal_scores(series: Array) -> Array:
     """Each draw's rank among all, as the number that has this rank among normal ones."""
     _, at, counts = np.unique(series, return_inverse=True, return_counts=True)
@@ -157,22 +142,47 @@ def _normal_scores(series: Array) -> Array:
     return ndtri((ranks - 0.375) / (series.size + 0.25))[at].reshape(series.shape)
 
 
-def _within(deviations: Array, window: int) -> tuple[Callable[[Array], float], float]:
-    """Var(Σ_t w_t x_t) as a function of w (n,), from deviations (chains, n) from their means.
-
-    And the degrees of freedom that it is known with. Never below that of independent draws.
-    """
-    chains, n = deviations.shape
-    gamma = autocovariance(deviations)[: window + 1]
-    lags = np.arange(window + 1)
-    counts = np.where(lags == 0, 1, 2) * (n - lags) / n**2  # of the mean of a chain
-    share = float(counts.sum())
-    gamma = gamma + max(float(counts @ gamma) / (1 - share), 0.0)
+def _chances(scores: Array, within: Array, window: int) -> list[float]:
+    """The probability of each contrast of scores (chains, n) to be as large as it is."""
+    chains, n = scores.shape
+    gamma, share = _corrected(within, window)
+    freedom = max(1.0, (1 - share) * scores.size / (2 * window + 1))
 
     def variance(weights: Array) -> float:
         modes = np.fft.rfft(weights, 2 * n)
         overlap = np.fft.irfft(np.abs(modes) ** 2, 2 * n)[: window + 1]
-        overlap[1:] *= 2
-        return max(float(overlap @ gamma), float(overlap[0] * gamma[0]))
+        overlap[1:] *= 2  # t and -t
+        return max(float(overlap @ gamma[: window + 1]), float(overlap[0] * gamma[0]))
 
-    return variance, max(1.0, (1 - share) * chains * n / (2 * window + 1))
+    half, tenth = n // 2, n // 10
+    turn, start = np.zeros(n), np.zeros(n)
+    turn[:half], turn[-half:] = 1 / half, -1 / half
+    start[:tenth], start[-half:] = 1 / tenth, -1 / half
+    squares = []  # sums of squares over their variances, and their numbers
+    if chains > 1:
+        means, turns = scores.mean(axis=1), scores @ turn
+        squares.append(((chains * means.var()) / variance(np.full(n, 1 / n)), chains - 1))
+        squares.append((turns @ turns / variance(turn), chains))
+    for weights in (turn, start):
+        average = float(np.mean(scores @ weights))
+        squares.append((chains * average**2 / variance(weights), 1))
+    return [float(fdtrc(count, freedom, square / count)) for square, count in squares]
+
+
+def _corrected(within: Array, window: int) -> tuple[Array, float]:
+    """Γ(t) from that about the means of the chains, for t up to a window; and B (see above).
+
+    Not below independent draws.
+    """
+    n, lags = len(within), np.arange(window + 1)
+    counts = np.where(lags == 0, 1, 2) * (n - lags) / n**2
+    share = float(counts.sum())
+    return within + max(float(counts @ within[: window + 1]), within[0] / n) / (1 - share), share
+
+
+def _window(within: Array, total: int) -> int:
+    """W for Γ(t) as it is when corrected, which itself depends on W."""
+    window = 1
+    for _ in range(4):
+        window = automatic_window(_corrected(within, window)[0], total)
+    return window
