@@ -112,7 +112,11 @@ class Ensemble:
         if not isinstance(self.theory, LatticeTheory):
             raise LatticeFlowsError(f"{self.theory.name} is not on a lattice: it has no correlator")
         return observables.correlator(
-            self.theory, self.configurations, self.log_weights, chains=self.chains
+            self.theory,
+            self.configurations,
+            self.log_weights,
+            chains=self.chains,
+            couplings=self.couplings if self.orbit else None,
         )
 
     def exact_correlator(self) -> tuple[Correlator, float] | None:
@@ -196,56 +200,6 @@ def save_measurement(path: str | os.PathLike, ensemble: Ensemble, measurement: M
         variables,
         title=f"observables of {describe(ensemble.theory)}",
         config=config_of(ensemble.theory, ensemble.couplings) | {"draws": measurement.n},
-        references=ensemble.theory.references,
-        attributes={"lf_provenance": dict(ensemble.provenance)},
-    )
-
-
-def save_correlator(
-    path: str | os.PathLike,
-    ensemble: Ensemble,
-    measurement: Measurement,
-    found: Correlator,
-    exact: tuple[Correlator, float] | None,
-) -> None:
-    """Write correlator and gap by distance, with exact ones where given, replacing what was there.
-
-    The measurement of the ensemble says whether its draws can carry them.
-
-    What is not known is NaN, and so is the gap at distance 0.
-    """
-    at = ("distance",)
-
-    def known(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.where(np.isfinite(values), values, np.nan)
-
-    def padded(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.append(np.nan, known(values))
-
-    variables = coupling_variables(ensemble.couplings) | {
-        "distance": Variable(at, np.arange(len(found.value)), "distance between slices, in sites"),
-        "correlator": Variable(at, found.value, "connected correlator of slices"),
-        "correlator_stderr": Variable(at, known(found.stderr), "standard error of the correlator"),
-        "gap": Variable(at, padded(found.gap), "gap that the correlator decays with"),
-        "gap_stderr": Variable(at, padded(found.gap_stderr), "standard error of the gap"),
-        "ess": Variable((), np.asarray(measurement.ess), "effective sample size (Kish) / draws"),
-        "reliable": Variable((), np.asarray(measurement.reliable), "error bars can be believed"),
-    }
-    if exact is not None:
-        answer, energy_gap = exact
-        variables |= {
-            "correlator_exact": Variable(at, answer.value, "exact correlator"),
-            "gap_exact": Variable(
-                at, padded(answer.gap), "gap that the exact correlator decays with"
-            ),
-            "energy_gap": Variable((), np.asarray(energy_gap), "gap of the infinite lattice"),
-        }
-    write_dataset(
-        path,
-        "correlator",
-        variables,
-        title=f"correlator of {describe(ensemble.theory)}",
-        config=config_of(ensemble.theory, ensemble.couplings) | {"draws": len(ensemble)},
         references=ensemble.theory.references,
         attributes={"lf_provenance": dict(ensemble.provenance)},
     )
