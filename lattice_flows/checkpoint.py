@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lattice_flows.files import atomic_write
+from lattice_flows.atomic import atomic_write
 from theories.errors import LatticeFlowsError
 
 FORMAT, FORMAT_VERSION = "checkpoint", 1

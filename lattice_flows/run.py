@@ -16,23 +16,21 @@ import fcntl
 import json
 import math
 import os
-import platform
 import socket
 from collections.abc import Iterator, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from lattice_flows import checkpoint
+from lattice_flows.atomic import atomic_write
 from lattice_flows.config import Config
-from lattice_flows.files import atomic_write, provenance
+from lattice_flows.provenance import origin, versions
 from theories.errors import LatticeFlowsError
 
 CONFIG, PROVENANCE, HISTORY = "config.json", "provenance.json", "history.jsonl"
 CHECKPOINT, FINISHED, LOCK = "checkpoint.npz", "finished.json", "lock"
 # config.json goes first when a run is overwritten: what is left is then an unfinished creation
 _OWN_FILES = (CONFIG, FINISHED, CHECKPOINT, HISTORY, PROVENANCE)
-_PACKAGES = ("lattice-flows", "jax", "jaxlib", "dm-haiku", "optax", "diffrax", "numpy", "scipy")
 
 
 class Run:
@@ -162,7 +160,7 @@ class Run:
 
         Any of them may change random streams or rounding, and with them the resumed run.
         """
-        then, now = self.provenance()["versions"], _versions()
+        then, now = self.provenance()["versions"], versions()
         return [f"{k} {then[k]} → {now.get(k)}" for k in then if then[k] != now.get(k)]
 
 
@@ -234,17 +232,3 @@ def _refuse_foreign(directory: Path) -> None:
             raise LatticeFlowsError(
                 f"{directory} is not a run directory (it holds {entry.name}): choose another path"
             )
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
-
-
-def origin() -> dict[str, Any]:
-    """Where and with what this process computes: date, command, machine, versions."""
-    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    return provenance() | {"machine": machine, "versions": _versions()}

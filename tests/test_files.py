@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import xarray
 
-from lattice_flows import files
+from lattice_flows import atomic, files, provenance
 from lattice_flows.files import (
     Variable,
     atomic_write,
@@ -100,7 +100,7 @@ def test_a_failing_system_call_is_one_line(tmp_path, monkeypatch, code, message,
         raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as patch:
-        patch.setattr(files.os, step, fail)
+        patch.setattr(atomic.os, step, fail)
         with refused(f"cannot write .*a.txt: {message}"):
             atomic_write(path, put("new"))
     assert path.read_text() == "old"
@@ -171,7 +171,7 @@ def test_places_that_take_no_file(tmp_path, check):
 
 
 def test_an_unwritable_directory_is_told_before_the_work_starts(tmp_path, monkeypatch):
-    monkeypatch.setattr(files.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(atomic.os, "access", lambda path, mode: False)
     with refused("is not writable"):
         refuse_existing(tmp_path / "a.txt")
 
@@ -320,8 +320,8 @@ def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path, share):
 def test_commit_of_a_checkout_and_none_elsewhere(tmp_path, monkeypatch):
     if shutil.which("git") is None:
         pytest.skip("no git here")
-    monkeypatch.setattr(files, "__file__", str(tmp_path / "lattice_flows" / "files.py"))
-    ask = files._commit.__wrapped__
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "lattice_flows" / "files.py"))
+    ask = provenance._commit.__wrapped__
     assert ask() is None
     git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e@example.org"]
     subprocess.run([*git, "init", "-q"], check=True)
@@ -333,10 +333,12 @@ def test_commit_of_a_checkout_and_none_elsewhere(tmp_path, monkeypatch):
     assert commit is not None and len(commit) == 12
     (tmp_path / "a").write_text("2")
     assert ask() == commit + "+"
-    monkeypatch.setattr(files.subprocess, "run", lambda *a, **k: (_ for _ in ()).throw(OSError()))
+    monkeypatch.setattr(
+        provenance.subprocess, "run", lambda *a, **k: (_ for _ in ()).throw(OSError())
+    )
     assert ask() is None
 
 
 def test_provenance_names_the_command(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/usr/bin/lattice-flows", "scan", "a run"])
-    assert files.provenance()["history"].endswith("Z lattice-flows scan 'a run'")
+    assert provenance.provenance()["history"].endswith("Z lattice-flows scan 'a run'")

@@ -44,8 +44,8 @@ def test_provenance_names_versions_and_command(run):
 
 def test_changed_versions_are_told(run, monkeypatch):
     then = run.provenance()["versions"]["jax"]
-    versions = run_module._versions()
-    monkeypatch.setattr(run_module, "_versions", lambda: versions | {"jax": "99.0"})
+    versions = run_module.versions()
+    monkeypatch.setattr(run_module, "versions", lambda: versions | {"jax": "99.0"})
     assert run.version_changes() == [f"jax {then} → 99.0"]
 
 
