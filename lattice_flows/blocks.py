@@ -6,17 +6,15 @@ While OUT is being made there is a folder `.OUT.parts`:
     NAME.npz        a finished part of the work
     NAME/           one drawing: FIRST.npz holds the draws from number FIRST on, and where to go on
 
-Every part is written whole or not at all, and ends in the SHA-256 of its content: one that is
-damaged is made again. Random numbers come from the seed and the number of a draw alone, so that
+Every part is written whole or not at all, and sealed (integrity.py): one that is damaged is made
+again. Random numbers come from the seed and the number of a draw alone, so that
 neither an interruption nor the size of the parts shows in the result.
 """
 
-import io
 import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +22,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lattice_flows.files import atomic_write, to_json
+from lattice_flows.integrity import is_sealed, seal
 from lattice_flows.interrupt import Interrupted
 from lattice_flows.rows import RawRows, Rows
 from theories.errors import LatticeFlowsError
 
 # A kill costs so many seconds of drawing at most, and memory holds so many bytes of draws.
 _SECONDS, _BYTES = 5.0, 16 << 20
-_DIGEST = sha256().digest_size
 _STATE = "state."
 
 Arrays = Mapping[str, ArrayLike]
@@ -43,6 +41,11 @@ class Parts:
         self.folder = folder
 
     @classmethod
+    def of(cls, output: Path) -> "Parts":
+        """Where the parts of `output` are, if there are any."""
+        return cls(output.with_name(f".{output.name}.parts"))
+
+    @classmethod
     def open(
         cls, output: Path, record: Mapping[str, Any], *, resume: bool, overwrite: bool
     ) -> "Parts":
@@ -51,7 +54,7 @@ class Parts:
         Those that exist are carried on if `resume`, else dropped if `overwrite`. Raises
         LatticeFlowsError where they may be neither, and where they are of other work.
         """
-        parts = cls(output.with_name(f".{output.name}.parts"))
+        parts = cls.of(output)
         assert parts.folder is not None
         if parts.folder.exists() and not resume:
             if not overwrite:
@@ -78,14 +81,11 @@ class Parts:
         """Keep a part."""
         if self.folder is None:
             return
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **{k: np.asarray(v) for k, v in arrays.items()})
-        content = buffer.getbuffer()
+        plain: dict[str, Any] = {key: np.asarray(array) for key, array in arrays.items()}
 
         def write(temporary: Path) -> None:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.write(sha256(content).digest())
+            np.savez(temporary, allow_pickle=False, **plain)
+            seal(temporary)
 
         atomic_write(self.folder / f"{name}.npz", write)
 
@@ -93,13 +93,13 @@ class Parts:
         """A part; None where there is none, or it is damaged."""
         if self.folder is None:
             return None
+        path = self.folder / f"{name}.npz"
         try:
-            content = (self.folder / f"{name}.npz").read_bytes()
-        except OSError:
+            if not is_sealed(path):
+                return None
+        except (OSError, LatticeFlowsError):
             return None
-        if sha256(memoryview(content)[:-_DIGEST]).digest() != content[-_DIGEST:]:
-            return None
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
 
     def within(self, name: str) -> "Parts":

@@ -186,7 +186,12 @@ class Ensemble:
 
         Raises LatticeFlowsError for a file that does not hold one, or not all of it.
         """
-        dataset = read_dataset(path, "ensemble", lazy=("configuration",))
+        return cls.read(read_dataset(path, "ensemble", lazy=("configuration",)))
+
+    @classmethod
+    def read(cls, dataset: Dataset) -> "Ensemble":
+        """The ensemble in a file that is read; raises as `load`."""
+        path = dataset.path
         theory, couplings = _point(dataset)
         kind, chains = _kind(dataset)
         configurations, chains = _rows(dataset, theory, chains)

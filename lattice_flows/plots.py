@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lattice_flows.ensemble import Ensemble
 from lattice_flows.files import Dataset, atomic_write, read_dataset
 from lattice_flows.plot_scan import plot_scan
 from lattice_flows.plot_style import (
@@ -25,6 +26,7 @@ from lattice_flows.plot_style import (
     on_lattice,
     title_of,
 )
+from lattice_flows.rows import slices
 from observables import Estimate, kish_ess, magnetization
 from theories.errors import LatticeFlowsError
 
@@ -38,7 +40,9 @@ def plot_file(path: str | os.PathLike) -> Figure:
 
     Raises LatticeFlowsError for a file that is none of these.
     """
-    dataset = read_dataset(path, "reproduction", "scan", "ensemble", "observables")
+    dataset = read_dataset(
+        path, "reproduction", "scan", "ensemble", "observables", lazy=("configuration",)
+    )
     draw = {
         "scan": plot_scan,
         "ensemble": plot_ensemble,
@@ -87,15 +91,17 @@ def plot_ensemble(dataset: Dataset) -> Figure:
     import matplotlib
     from matplotlib.figure import Figure
 
-    phi, log_w = dataset["configuration"], dataset.get("log_weight")
+    ensemble = Ensemble.read(dataset)
+    log_w = ensemble.log_weights
     with matplotlib.rc_context(STYLE):
         columns = 1 if log_w is None else 2
         figure = Figure(figsize=(3.6 * columns, 2.9), layout="constrained")
         ax = figure.add_subplot(1, columns, 1)
         if on_lattice(dataset):
-            _draw_magnetization(ax, magnetization(phi), log_w)
+            parts = [magnetization(phi) for phi in slices(ensemble.configurations)]
+            _draw_magnetization(ax, np.concatenate(parts), log_w)
         else:
-            _draw_plane(ax, phi[:, :2], log_w)
+            _draw_plane(ax, ensemble.configurations[:, :2], log_w)
         if log_w is not None:
             _draw_log_weights(figure.add_subplot(1, columns, 2), log_w)
         figure.suptitle(title_of(dataset), fontsize=STYLE["axes.titlesize"])

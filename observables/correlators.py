@@ -12,6 +12,7 @@ is Δ at every r. Higher states make it larger, the least at r = T/2.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 from theories import LatticeFlowsError, LatticeTheory, TransferMatrix
 
 from .chains import as_chains, chain_estimates
-from .estimators import as_samples, jackknife
+from .estimators import jackknife
+from .slicing import sampled
 
 Array = NDArray[np.float64]
 
@@ -40,7 +42,7 @@ class Correlator:
 
 def correlator(
     theory: LatticeTheory,
-    configurations: ArrayLike,
+    configurations: Any,
     log_weights: ArrayLike | None = None,
     *,
     chains: int | None = None,
@@ -52,19 +54,20 @@ def correlator(
     Raises LatticeFlowsError for fewer than two draws, fewer than four slices, or numbers that are
     not finite.
     """
-    phi, length = as_samples(configurations), theory.shape[0]
+    length = theory.shape[0]
     if length < 4:
         raise LatticeFlowsError("a correlator needs 4 sites or more in the first direction")
 
     def values(averages: Array) -> Array:
         return _values(averages, length)
 
+    samples, sample_weights = sampled(_samples, configurations, log_weights, grouped=chains is None)
     if chains is None:
-        found, covariance = jackknife(values, _samples(phi), log_weights)
+        found, covariance = jackknife(values, samples, sample_weights)
         errors = np.sqrt(np.diag(covariance))
     else:
-        chains = as_chains(chains, len(phi), log_weights)
-        found, errors = chain_estimates(values, _samples(phi), chains)
+        chains = as_chains(chains, len(samples), log_weights)
+        found, errors = chain_estimates(values, samples, chains)
     lost = ~np.isfinite(found) | np.isnan(errors)
     found, errors = np.where(lost, np.nan, found), np.where(lost, np.inf, errors)
     r = length // 2 + 1

@@ -131,10 +131,13 @@ def lattice(command: Callable) -> Callable:
     return wrapper
 
 
-def output(help: str, *, required: bool = False) -> Callable[[Callable], Callable]:
+def output(
+    help: str, *, required: bool = False, resumable: bool = False
+) -> Callable[[Callable], Callable]:
     """-o FILE and --overwrite, passed on as `output`: a path that may be written, or None.
 
-    What is `required` is an ensemble, which JSON does not hold.
+    What is `required` is an ensemble, which JSON does not hold. What is `resumable` has --resume,
+    which is passed on, and with it may exist.
     """
 
     def decorate(command: Callable) -> Callable:
@@ -153,10 +156,16 @@ def output(help: str, *, required: bool = False) -> Callable[[Callable], Callabl
                 raise click.UsageError(
                     f"an ensemble is netCDF: name it {output.with_suffix('.nc')}"
                 )
+            if kwargs.get("resume") and output is None:
+                raise click.UsageError("--resume goes on with what -o FILE was begun with: give it")
             if output is not None:
-                refuse_existing(output, overwrite)
+                refuse_existing(output, overwrite or kwargs.get("resume", False))
             return command(*args, output=output, overwrite=overwrite, **kwargs)
 
+        if resumable:
+            wrapper = click.option(
+                "--resume", is_flag=True, help="Go on with what an interrupted command has drawn."
+            )(wrapper)
         return wrapper
 
     return decorate
