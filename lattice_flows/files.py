@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lattice_flows.interrupt import writing
 from theories.errors import LatticeFlowsError
 
 FORMAT_VERSION = 1
@@ -56,6 +57,7 @@ def refuse_existing(path: str | os.PathLike, overwrite: bool = False) -> None:
         raise LatticeFlowsError(f"{directory} is not writable: choose another directory")
 
 
+@writing()
 def atomic_write(path: str | os.PathLike, writer: Callable[[Path], None]) -> None:
     """Let `writer` write a temporary file beside `path`, then rename it to `path`.
 
