@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from lattice_flows.interrupt import writing
 from theories.errors import LatticeFlowsError
 
 _STALE_SECONDS = 3600
@@ -37,6 +38,7 @@ def refuse_existing(path: str | os.PathLike, overwrite: bool = False) -> None:
         raise LatticeFlowsError(f"{directory} is not writable: choose another directory")
 
 
+@writing()
 def atomic_write(
     path: str | os.PathLike, writer: Callable[[Path], None], overwrite: bool = True
 ) -> None:

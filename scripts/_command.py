@@ -5,13 +5,12 @@
 
 import contextlib
 import os
-import signal
 import threading
-from collections.abc import Iterator
-from types import FrameType
 from typing import Any, NoReturn
 
 import click
+
+from lattice_flows.interrupt import leave_at_once
 
 # The matrices of the exact answers are small: threads of a BLAS only get in each other's way there,
 # badly so beside jax's own on a busy machine. To be set before numpy is loaded.
@@ -67,41 +66,11 @@ class Group(OneLineErrors, click.Group):
     """The commands of lattice-flows."""
 
 
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C raise KeyboardInterrupt, but leave at once where that would come to nothing.
-
-    While modules are loaded it leaves them in pieces, and callbacks of jax lose it: a second Ctrl-C
-    gets through.
-    """
-    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not usual or threading.current_thread() is not threading.main_thread():
-        yield  # jobs in the background ignore Ctrl-C; the main thread alone gets signals
-        return
-    came = False
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal came
-        if came or _loading(frame):
-            os.write(2, f"Error: {_STOPPED}\n".encode())
-            os._exit(1)
-        came = True
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _loading(frame: FrameType | None) -> bool:
-    """Whether a module is being imported."""
-    while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
-            return True
-        frame = frame.f_back
-    return False
+def _interruptible() -> contextlib.AbstractContextManager[None]:
+    """Signals end the command with one line (the main thread alone gets them)."""
+    if threading.current_thread() is not threading.main_thread():
+        return contextlib.nullcontext()
+    return leave_at_once(_STOPPED, 1)
 
 
 def _usage(error: click.UsageError) -> Failure:
