@@ -23,8 +23,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from theories.errors import LatticeFlowsError
-
 _SEAL = re.compile(rb"lattice-flows sha256 ([0-9a-f]{64})\n")
 _LENGTH = len("lattice-flows sha256 ") + 64 + 1
 _PIECE = 1 << 22
@@ -99,20 +97,18 @@ def sealed_json(record: Mapping[str, Any]) -> str:
 def read_json(path: str | os.PathLike) -> tuple[dict[str, Any], bool]:
     """A JSON record without its digest, and whether it had one.
 
-    Raises LatticeFlowsError where it is missing, no JSON object, or not as it was written.
+    Raises Damaged where it is no JSON object or not as it was written, and OSError.
     """
     try:
         record = json.loads(Path(path).read_bytes().decode())
-    except OSError as error:
-        raise LatticeFlowsError(f"{path} can't be read: {os.strerror(error.errno or 0)}") from error
     except (ValueError, RecursionError) as error:
-        raise LatticeFlowsError(f"{path} is damaged: it is no JSON ({error})") from error
+        raise Damaged(f"it is no JSON ({error})") from error
     if not isinstance(record, dict):
-        raise LatticeFlowsError(f"{path} is damaged: it is no JSON object")
+        raise Damaged("it is no JSON object")
     if DIGEST not in record:
         return record, False
     if record.pop(DIGEST) != digest_of(record):
-        raise LatticeFlowsError(f"{path} is damaged, or was changed since it was written")
+        raise Damaged("its digest differs")
     return record, True
 
 

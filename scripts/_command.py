@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 
 import click
 
+from lattice_flows.scripts import _notes
+
 # The matrices of the exact answers are small: threads of a BLAS only get in each other's way there,
 # badly so beside jax's own on a busy machine. To be set before numpy is loaded.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -59,6 +61,7 @@ class Command(OneLineErrors):
     """A command of lattice-flows."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        _notes.show()
         with _interruptible():
             return super().invoke(ctx)
 
