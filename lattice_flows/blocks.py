@@ -11,10 +11,11 @@ again. Random numbers come from the seed and the number of a draw alone, so that
 neither an interruption nor the size of the parts shows in the result.
 """
 
+import contextlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from lattice_flows.files import atomic_write, to_json
 from lattice_flows.integrity import is_sealed, seal
 from lattice_flows.interrupt import Interrupted
+from lattice_flows.lock import lock
 from lattice_flows.rows import RawRows, Rows
 from theories.errors import LatticeFlowsError
 
@@ -46,36 +48,53 @@ class Parts:
         return cls(output.with_name(f".{output.name}.parts"))
 
     @classmethod
+    @contextlib.contextmanager
     def open(
         cls, output: Path, record: Mapping[str, Any], *, resume: bool, overwrite: bool
-    ) -> "Parts":
-        """The parts of `output`, of the work that `record` (JSON) describes.
+    ) -> Iterator["Parts"]:
+        """The parts of `output`, of the work that `record` (JSON) describes, for this process alone.
 
         Those that exist are carried on if `resume`, else dropped if `overwrite`. Raises
-        LatticeFlowsError where they may be neither, and where they are of other work.
+        LatticeFlowsError where they may be neither, where they are of other work, and where another
+        process works on them.
         """
         parts = cls.of(output)
         assert parts.folder is not None
-        if parts.folder.exists() and not resume:
-            if not overwrite:
-                raise LatticeFlowsError(
-                    f"{output} was begun before: carry it on with --resume, "
-                    "or begin anew with --overwrite"
-                )
-            parts.remove()
-        try:
-            parts.folder.mkdir(exist_ok=True)
-            begun = any(parts.folder.glob("*.npz"))
-        except OSError as error:
-            raise LatticeFlowsError(f"cannot write {parts.folder}: {error.strerror}") from error
-        if begun:
-            found = parts.load("record")
-            if found is None:
-                raise LatticeFlowsError(f"{parts.folder} is damaged: begin anew with --overwrite")
-            refuse_others(output, json.loads(str(found["record"])), record)
-        else:
-            parts.save("record", {"record": np.array(to_json(record))})
-        return parts
+        with contextlib.ExitStack() as stack:
+            try:
+                parts.folder.mkdir(exist_ok=True)
+                stack.enter_context(lock(parts.folder))
+                begun = any(parts.folder.glob("*.npz"))
+            except OSError as error:
+                raise LatticeFlowsError(f"cannot write {parts.folder}: {error.strerror}") from error
+            if begun and not resume:
+                if not overwrite:
+                    raise LatticeFlowsError(
+                        f"{output} was begun before: carry it on with --resume, "
+                        "or begin anew with --overwrite"
+                    )
+                parts._clear()
+                begun = False
+            if begun:
+                found = parts.load("record")
+                if found is None:
+                    raise LatticeFlowsError(
+                        f"{parts.folder} is damaged: begin anew with --overwrite"
+                    )
+                refuse_others(output, json.loads(str(found["record"])), record)
+            else:
+                parts.save("record", {"record": np.array(to_json(record))})
+            yield parts
+
+    def _clear(self) -> None:
+        """Drop all parts, the record first: without it nothing is taken for begun."""
+        assert self.folder is not None
+        (self.folder / "record.npz").unlink(missing_ok=True)
+        for entry in self.folder.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            elif entry.suffix == ".npz":
+                entry.unlink(missing_ok=True)
 
     def save(self, name: str, arrays: Arrays) -> None:
         """Keep a part."""
@@ -97,7 +116,7 @@ class Parts:
         try:
             if not is_sealed(path):
                 return None
-        except (OSError, LatticeFlowsError):
+        except (OSError, ValueError):
             return None
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lattice_flows.atomic import atomic_write, refuse_existing
-from lattice_flows.integrity import is_sealed, seal
+from lattice_flows.integrity import Damaged, is_sealed, seal
 from lattice_flows.provenance import provenance, to_json
 from lattice_flows.stored import FLAG, PIECE, Lazy, StoredArray, open_netcdf, store
 from theories.errors import LatticeFlowsError
@@ -180,6 +180,8 @@ def read_dataset(path: str | os.PathLike, *kinds: str, lazy: Collection[str] = (
                 stack.pop_all()  # the file is closed with the last of its stored arrays
     except LatticeFlowsError:
         raise
+    except Damaged as error:
+        raise LatticeFlowsError(f"{path} is damaged: {error}; copy or write it again") from error
     except PermissionError as error:
         raise LatticeFlowsError(f"{path} is not readable: {os.strerror(errno.EACCES)}") from error
     except Exception as error:  # netCDF4 raises all kinds of them for bytes that are not netCDF

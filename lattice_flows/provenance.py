@@ -1,4 +1,4 @@
-"""Where a file comes from: program, command, date, versions and machine."""
+"""Where a file comes from: program, command, date, versions, machine, device, seed and job."""
 
 import contextlib
 import functools
@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shlex
+import socket
 import subprocess
 import sys
 import time
@@ -86,6 +87,68 @@ def versions() -> dict[str, str]:
 
 
 def origin() -> dict[str, Any]:
-    """Where and with what this process computes: date, command, machine, versions."""
+    """Where and with what this process computes: date, command, machine, versions, device.
+
+    "device" and "precision" are there once jax is in use, "seed" once it is known (`use_seed`),
+    "job" inside a job of a scheduler, "host" where LATTICE_FLOWS_HOSTNAME is set (to anything but
+    0): names of machines are nobody else's business.
+    """
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    return provenance() | {"machine": machine, "versions": versions()}
+    found = provenance() | {"machine": machine, "versions": versions()}
+    parts = {"seed": _seed, "job": job(), **_jax()}
+    if os.environ.get("LATTICE_FLOWS_HOSTNAME", "0") not in ("", "0"):
+        parts["host"] = socket.gethostname()
+    return found | {name: value for name, value in parts.items() if value is not None}
+
+
+_seed: int | None = None
+
+
+def use_seed(seed: int) -> None:
+    """Say which seed this process draws from, typed or not, for the files that it writes."""
+    global _seed
+    _seed = seed
+
+
+def job() -> dict[str, Any] | None:
+    """The scheduler's job that this process belongs to: its id, and how often it was restarted.
+
+    The id has the number in the array where there is one. None outside of jobs.
+    """
+    for name, array in _JOB_IDS.items():
+        if number := os.environ.get(name):
+            task = os.environ.get(array, "undefined")  # what Grid Engine says outside of arrays
+            restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
+            return {
+                "id": number if task == "undefined" else f"{number}[{task}]",
+                "restarts": int(restarts) if restarts.isdecimal() else 0,
+            }
+    return None
+
+
+# Slurm, PBS, LSF, Grid Engine: the variable with the job's id, and that with its place in an array
+_JOB_IDS = {
+    "SLURM_JOB_ID": "SLURM_ARRAY_TASK_ID",
+    "PBS_JOBID": "PBS_ARRAY_INDEX",
+    "LSB_JOBID": "LSB_JOBINDEX",
+    "JOB_ID": "SGE_TASK_ID",
+}
+
+
+def _jax() -> dict[str, Any]:
+    """The device and the precision that jax computes with; nothing where it is not in use."""
+    jax = sys.modules.get("jax")
+    if jax is None:
+        return {}
+    try:
+        devices = jax.devices()
+    except RuntimeError:  # no such platform here: whoever computes will say so
+        return {}
+    first = devices[0]
+    return {
+        "device": {"platform": first.platform, "kind": first.device_kind, "count": len(devices)},
+        "precision": {
+            "x64": bool(jax.config.jax_enable_x64),
+            "matmul": jax.config.jax_default_matmul_precision or "default",
+        },
+    }

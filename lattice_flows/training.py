@@ -166,6 +166,7 @@ def train(
     trainer, key = trainer_for(run.config), jax.random.key(run.config.seed)
     if resume and run.has_checkpoint:
         state = State(**run.load(jax.eval_shape(trainer.init, key)._asdict()))
+        run.note_restart()
     else:
         state = trainer.init(key)
     step, total = int(state.step), run.config.steps

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from lattice_flows.interrupt import leave_at_once
+from lattice_flows.scripts import _notes
 
 # The matrices of the exact answers are small: threads of a BLAS only get in each other's way there,
 # badly so beside jax's own on a busy machine. To be set before numpy is loaded.
@@ -58,6 +59,7 @@ class Command(OneLineErrors):
     """A command of lattice-flows."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        _notes.show()
         with _interruptible():
             return super().invoke(ctx)
 

@@ -27,7 +27,7 @@ def stoppable(output: Path | None) -> Iterator[Callable[[], bool]]:
         yield lambda: False
         return
     saved = f"{output} is interrupted, and what is drawn is saved; to go on: {_GO_ON}"
-    with deferred(_notify) as interrupted:
+    with deferred(_notify, lambda: saved) as interrupted:
         try:
             yield interrupted
         except Interrupted as error:
@@ -38,9 +38,10 @@ def _notify(signal: str) -> None:
     _output.say(f"{signal}: saving after this block (Ctrl-C again stops at once)")
 
 
-def begin(
+@contextlib.contextmanager
+def parts(
     output: Path | None, record: Mapping[str, Any], *, resume: bool, overwrite: bool
-) -> "Parts | None":
+) -> "Iterator[Parts | None]":
     """Where finished blocks are kept: beside `output`, nowhere without one.
 
     None, and a line that says so, where --resume finds that the output is finished. Raises
@@ -49,12 +50,14 @@ def begin(
     from lattice_flows.blocks import Parts
 
     if output is None:
-        return Parts()
-    if resume and output.exists() and _is_made(output, record, overwrite):
+        yield Parts()
+    elif resume and output.exists() and _is_made(output, record, overwrite):
         _output.say(f"{output} is finished")
         Parts.of(output).remove()
-        return None
-    return Parts.open(output, record, resume=resume, overwrite=overwrite)
+        yield None
+    else:
+        with Parts.open(output, record, resume=resume, overwrite=overwrite) as kept:
+            yield kept
 
 
 def _is_made(output: Path, record: Mapping[str, Any], overwrite: bool) -> bool:
@@ -86,7 +89,7 @@ def record(command: str, **settings: Any) -> dict[str, Any]:
 
 
 def recorded(made: Any, record: Mapping[str, Any]) -> Any:
-    """An ensemble or a scan whose provenance says what it was made by, for `begin` to know it."""
+    """An ensemble or a scan whose provenance says what it was made by, for --resume to know it."""
     return dataclasses.replace(made, provenance={**made.provenance, "drawing": record})
 
 

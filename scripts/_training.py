@@ -65,8 +65,6 @@ def carry_on(run: "Run", *, resume: bool, interrupted: Callable[[], bool]) -> No
             f"{run.path} is finished: {run.config.steps} steps on {run.config.trained_on()}"
         )
         return
-    if changes := run.version_changes() if resume else []:
-        _output.say(f"note: {', '.join(changes)} since {run.path} began; numbers may differ")
     if run.config.x64:
         _options.use_double_precision()
     from lattice_flows.training import train as run_training

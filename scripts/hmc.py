@@ -95,31 +95,32 @@ def hmc(
             seed=seed,
             x64=jax.config.jax_enable_x64,  # pyright: ignore[reportAttributeAccessIssue]
         )
-        parts = _drawing.begin(output, record, resume=resume, overwrite=overwrite)
-        if parts is None:
-            return
-        with progress(f"hmc {output}", plan.trajectories) as report:
-            ensemble = run_hmc(
-                model,
-                couplings,
-                jax.random.key(seed),
-                **plan._asdict(),
-                blocks=Blocks(parts, interrupted),
-                report=report,
-            )
-        ensemble = _drawing.recorded(ensemble, record)
-        measurement = ensemble.measure()
-        result = _output.measured(ensemble, measurement)
-        result |= {
-            name: ensemble.provenance[name] for name in ("chains", "acceptance", "step_size")
-        }
-        result["exact"] = _exact(model, couplings, measurement.observables)
+        kept = _drawing.parts(output, record, resume=resume, overwrite=overwrite)
+        with kept as parts:
+            if parts is None:
+                return
+            with progress(f"hmc {output}", plan.trajectories) as report:
+                ensemble = run_hmc(
+                    model,
+                    couplings,
+                    jax.random.key(seed),
+                    **plan._asdict(),
+                    blocks=Blocks(parts, interrupted),
+                    report=report,
+                )
+            ensemble = _drawing.recorded(ensemble, record)
+            measurement = ensemble.measure()
+            result = _output.measured(ensemble, measurement)
+            result |= {
+                name: ensemble.provenance[name] for name in ("chains", "acceptance", "step_size")
+            }
+            result["exact"] = _exact(model, couplings, measurement.observables)
 
-        def save(file: Path) -> None:
-            ensemble.save(file, overwrite)
-            parts.remove()
+            def save(file: Path) -> None:
+                ensemble.save(file, overwrite)
+                parts.remove()
 
-        _output.deliver([result], as_json, output, save)
+            _output.deliver([result], as_json, output, save)
     _output.check_reliable(result)
 
 

@@ -63,20 +63,21 @@ def sample(
             seed=seed,
             x64=double,
         )
-        parts = _drawing.begin(output, record, resume=resume, overwrite=overwrite)
-        if parts is None:
-            return
-        with progress(f"sample {path}", n) as report:
-            blocks = Blocks(parts, interrupted)
-            ensemble = sampler.draw(couplings, jax.random.key(seed), n, blocks, report)
-        ensemble = _drawing.recorded(ensemble, record)
-        result = _output.measured(ensemble, ensemble.measure())
+        kept = _drawing.parts(output, record, resume=resume, overwrite=overwrite)
+        with kept as parts:
+            if parts is None:
+                return
+            with progress(f"sample {path}", n) as report:
+                blocks = Blocks(parts, interrupted)
+                ensemble = sampler.draw(couplings, jax.random.key(seed), n, blocks, report)
+            ensemble = _drawing.recorded(ensemble, record)
+            result = _output.measured(ensemble, ensemble.measure())
 
-        def save(file: Path) -> None:
-            ensemble.save(file, overwrite)
-            parts.remove()
+            def save(file: Path) -> None:
+                ensemble.save(file, overwrite)
+                parts.remove()
 
-        _output.deliver([result], as_json, output, save)
+            _output.deliver([result], as_json, output, save)
     _output.check_reliable(result)
 
 

@@ -105,33 +105,34 @@ def scan(
             combine=combine,
             derivatives=derivatives,
         )
-        parts = _drawing.begin(output, record, resume=resume, overwrite=overwrite)
-        if parts is None:
-            if output is not None and figure is not None and not figure.exists():
+        kept = _drawing.parts(output, record, resume=resume, overwrite=overwrite)
+        with kept as parts:
+            if parts is None:
+                if output is not None and figure is not None and not figure.exists():
+                    _draw(output, figure)
+                return
+            with progress(f"scan {path}", total or len(points)) as report:
+                result = scan_sampler(
+                    sampler,
+                    couplings,
+                    jax.random.key(seed),
+                    n,
+                    report,
+                    points=total,
+                    combine=combine,
+                    derivatives=derivatives,
+                    parts=parts,
+                    interrupted=interrupted,
+                )
+            result = _drawing.recorded(result, record)
+
+            def save(file: Path) -> None:
+                result.save(file)
+                parts.remove()
+
+            _output.deliver(result.results, as_json, output, save)
+            if output is not None and figure is not None:
                 _draw(output, figure)
-            return
-        with progress(f"scan {path}", total or len(points)) as report:
-            result = scan_sampler(
-                sampler,
-                couplings,
-                jax.random.key(seed),
-                n,
-                report,
-                points=total,
-                combine=combine,
-                derivatives=derivatives,
-                parts=parts,
-                interrupted=interrupted,
-            )
-        result = _drawing.recorded(result, record)
-
-        def save(file: Path) -> None:
-            result.save(file)
-            parts.remove()
-
-        _output.deliver(result.results, as_json, output, save)
-        if output is not None and figure is not None:
-            _draw(output, figure)
     _output.check_reliable(*result.results)
 
 
