@@ -52,7 +52,7 @@ class Parts:
     def open(
         cls, output: Path, record: Mapping[str, Any], *, resume: bool, overwrite: bool
     ) -> Iterator["Parts"]:
-        """The parts of `output`, of the work that `record` (JSON) describes, for this process alone.
+        """The parts of `output`, of the work that `record` (JSON) describes, held by this process.
 
         Those that exist are carried on if `resume`, else dropped if `overwrite`. Raises
         LatticeFlowsError where they may be neither, where they are of other work, and where another
