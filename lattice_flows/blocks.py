@@ -137,9 +137,9 @@ class Parts:
 def refuse_others(output: Path, found: Mapping[str, Any] | None, record: Mapping[str, Any]) -> None:
     """Raise LatticeFlowsError unless what was `found` of `output` is a record of the same work."""
     found, wanted = found or {}, json.loads(to_json(record))
-    for name, value in wanted.items():
-        if found.get(name) != value:
-            there, here = (to_json(x) for x in (found.get(name), value))
+    for name in record:
+        if found.get(name) != wanted[name]:
+            there, here = (to_json(x) for x in (found.get(name), wanted[name]))
             told = f"{there}, not {here}" if len(there + here) < 60 else "differs"
             raise LatticeFlowsError(
                 f"{output} was begun by another command ({name} {told}): "

@@ -110,21 +110,20 @@ def scan(
 
         # draws that are combined must be independent
         for number, line in enumerate(sampler.lines(grid, alone=combine), start=first):
-            known = {place: _load(parts, first + place) for place in line}
+            known = {place: _load(parts, f"point-{first + place}") for place in line}
             missing = [place for place, result in known.items() if result is None]
             ensembles = draw(number, line) if combine or missing else {}
             for place in missing:
                 known[place] = _measure(ensembles[place], () if combine else slopes)
-                _save(parts, first + place, known[place])
+                _save(parts, f"point-{first + place}", known[place])
             for place, result in known.items():
-                assert result is not None
                 found[place] = result
                 report(first + len(found), {"ess": result["ess"]})
             if combine:
                 kept.extend(ensembles.values())
             if not combine:
                 parts.within(f"draws-{number}").remove()
-            if interrupted():
+            if missing and interrupted():
                 raise Interrupted
         results.extend(found[place] for place in range(len(grid)))
 
@@ -135,27 +134,31 @@ def scan(
         order = np.argsort(line.positions(results), kind="stable")
         results, kept = [results[i] for i in order], [kept[i] for i in order] if kept else []
     if combine:
-        together = pool(kept)
-        results = []
-        for ensemble in kept:
-            results.append(_measure(together.at(ensemble.couplings), slopes))
-            report(len(results), {"ess": results[-1]["ess"]})
+        found = {i: _load(parts, f"combined-{i}") for i in range(len(kept))}
+        missing = [i for i, result in found.items() if result is None]
+        together = pool(kept) if missing else None
+        for done, i in enumerate(missing, start=len(kept) - len(missing) + 1):
+            assert together is not None
+            found[i] = _measure(together.at(kept[i].couplings), slopes)
+            _save(parts, f"combined-{i}", found[i])
+            report(done, {"ess": found[i]["ess"]})
             if interrupted():
                 raise Interrupted
+        results = [found[i] for i in range(len(kept))]
     for result in results:
         result["exact"] = _exact(theory, result, slopes)
     provenance = {**sampler.provenance, "combined": combine, "adaptive": points is not None}
     return Scan(theory, results, exact_curve(theory, grid), provenance)
 
 
-def _load(parts: Parts, place: int) -> dict[str, Any] | None:
-    """The report of a point that is finished."""
-    found = parts.load(f"point-{place}")
+def _load(parts: Parts, name: str) -> Any:
+    """A report that is finished, None if it is not."""
+    found = parts.load(name)
     return None if found is None else json.loads(str(found["report"]))
 
 
-def _save(parts: Parts, place: int, report: Mapping[str, Any] | None) -> None:
-    parts.save(f"point-{place}", {"report": np.array(to_json(report))})
+def _save(parts: Parts, name: str, report: Mapping[str, Any]) -> None:
+    parts.save(name, {"report": np.array(to_json(report))})
 
 
 def _measure(ensemble: Ensemble | Reweighted, slopes: Sequence[str]) -> dict[str, Any]:
