@@ -1,9 +1,10 @@
 """netCDF files: self-describing, checked as they are read, refused with one clear line.
 
 netCDF-4 in the style of CF-1.11/ACDD-1.3, readable by `xarray.open_dataset` with no code of ours.
-Global attributes of ours: `lf_format` (what the file holds), `lf_format_version`, `lf_config`
-(JSON). Every file is written whole or not at all (atomic.py) and ends in a seal (integrity.py);
-arrays are chunked, with a Fletcher checksum for each chunk.
+Global attributes of ours: `lf_format` (what the file holds), `lf_format_version`, and as JSON
+`lf_config` (theory, shape, couplings) and `lf_process` (what the process that wrote it ran on).
+Every file is written whole or not at all (atomic.py) and ends in a seal (integrity.py); arrays are
+chunked, with a Fletcher checksum for each chunk.
 
 Arrays that are large, or not in memory at all, go to the disk in pieces, and may stay there when a
 file is read.
@@ -25,7 +26,7 @@ from numpy.typing import ArrayLike
 
 from lattice_flows.atomic import atomic_write, refuse_existing
 from lattice_flows.integrity import Damaged, is_sealed, seal
-from lattice_flows.provenance import provenance, to_json
+from lattice_flows.provenance import origin, provenance, to_json
 from lattice_flows.stored import FLAG, PIECE, Lazy, StoredArray, open_netcdf, store
 from theories.errors import LatticeFlowsError
 
@@ -144,6 +145,7 @@ def write_dataset(
         "title": title,
         **provenance(),
         "references": references,
+        "lf_process": origin(),
         "lf_format": kind,
         "lf_format_version": FORMAT_VERSION,
         "lf_config": dict(config),
