@@ -56,7 +56,8 @@ class Variable:
     Data may be float, integer, names, or boolean (stored as 0 and 1 with CF flag meanings); in
     memory, or anything `Lazy`. A `group` keeps apart what has dimensions of its own: netCDF
     programs that look at the top of a file alone see nothing of it. Names are unique in the file
-    all the same.
+    all the same. A `coordinate`, such as a coupling, says where the others were taken: they name it
+    in their attribute `coordinates` (CF-1.11, section 5).
     """
 
     dimensions: tuple[str, ...]
@@ -65,6 +66,7 @@ class Variable:
     units: str = "1"
     attributes: Mapping[str, Any] = field(default_factory=dict)
     group: str = ""
+    coordinate: bool = False
 
 
 @dataclass(frozen=True)
@@ -247,6 +249,13 @@ def _write_variable(
         attributes["ancillary_variables"] = " ".join(ancillary)
     if len(shape) != len(variable.dimensions):
         raise ValueError(f"{name}: {len(shape)} axes, but dimensions {variable.dimensions}")
+    places = [
+        key
+        for key, other in variables.items()
+        if other.coordinate and set(other.dimensions) <= set(variable.dimensions)
+    ]
+    if places and not (variable.coordinate or variable.group or name in variable.dimensions):
+        attributes["coordinates"] = " ".join(places)
     group = file.createGroup(variable.group) if variable.group else file
     for dimension, size in zip(variable.dimensions, shape, strict=True):
         if dimension not in group.dimensions:
