@@ -131,7 +131,7 @@ def write_dataset(
     config: Mapping[str, Any],
     references: str = "",
     attributes: Mapping[str, Any] | None = None,
-    overwrite: bool = True,
+    overwrite: bool | None = None,
 ) -> None:
     """Write a netCDF file of `kind` ("ensemble", "scan", "observables", "exact-table"), atomically.
 

@@ -83,7 +83,7 @@ def save_results(
     results: Sequence[Mapping[str, Any]],
     extra: Mapping[str, Variable] | None = None,
     provenance: Mapping[str, Any] | None = None,
-    overwrite: bool = True,
+    overwrite: bool | None = None,
 ) -> None:
     """Write results of one theory, at one or more coupling points, to a netCDF file of `kind`.
 
