@@ -2,6 +2,9 @@
 
 Everything goes through `atomic_write`: a temporary file in the same directory, fsync, a rename,
 fsync of the directory. A job killed at any moment leaves the old file or the new one.
+
+A name that `refuse_existing` found free is promised: what another process puts there meanwhile is
+not replaced.
 """
 
 import contextlib
@@ -17,20 +20,31 @@ from lattice_flows.interrupt import writing
 from theories.errors import LatticeFlowsError
 
 _STALE_SECONDS = 3600
+_promised: set[Path] = set()  # names found free, where no file may be replaced
 
 
 def refuse_existing(path: str | os.PathLike, overwrite: bool = False) -> None:
     """Raise LatticeFlowsError if `path` exists (unless `overwrite`) or can't be written.
 
-    For commands to call before they start computing, not after.
+    For commands to call before they start computing, not after. A file that appears until
+    `atomic_write` is done is not replaced then, unless `overwrite`.
     """
     path = Path(path)
+    if path.is_file() and not overwrite:
+        raise LatticeFlowsError(f"{path} exists: give --overwrite to replace it, or another name")
+    _refuse_impossible(path)
+    if overwrite:
+        _promised.discard(_target(path))
+    else:
+        _promised.add(_target(path))
+
+
+def _refuse_impossible(path: Path) -> None:
+    """Raise LatticeFlowsError where no file can stand."""
     if path.is_dir():
         raise LatticeFlowsError(f"{path} is a directory: give the name of a file")
     if path.exists() and not path.is_file():
         raise LatticeFlowsError(f"{path} is not a regular file: give another name")
-    if path.exists() and not overwrite:
-        raise LatticeFlowsError(f"{path} exists: give --overwrite to replace it, or another name")
     directory = _target(path).parent
     if not directory.is_dir():
         raise LatticeFlowsError(f"{directory} is not a directory: make it first (mkdir -p)")
@@ -40,7 +54,7 @@ def refuse_existing(path: str | os.PathLike, overwrite: bool = False) -> None:
 
 @writing()
 def atomic_write(
-    path: str | os.PathLike, writer: Callable[[Path], None], overwrite: bool = True
+    path: str | os.PathLike, writer: Callable[[Path], None], overwrite: bool | None = None
 ) -> None:
     """Let `writer` write a temporary file beside `path`, then rename it to `path`.
 
@@ -50,12 +64,15 @@ def atomic_write(
 
     Without `overwrite` a file that stands at `path` by then, such as another process's, is left
     alone: what was written is kept beside it under the first free of the names STEM-1, STEM-2, …
+    None: as `refuse_existing` was told of this path in this process, True where it was not asked.
 
     Raises LatticeFlowsError where it can't be written: full disk, no permission, not a regular
     file; and where it had to be kept under another name, which the message gives.
     """
-    refuse_existing(path, overwrite=True)
+    _refuse_impossible(Path(path))
     target = _target(Path(path))
+    if overwrite is None:
+        overwrite = target not in _promised
     placed = target
     temporary = target.with_name(f".{target.stem}.{secrets.token_hex(6)}.part{target.suffix}")
     try:
@@ -79,6 +96,7 @@ def atomic_write(
             f"{path} appeared meanwhile and is left as it is: the result is in "
             f"{Path(path).with_name(placed.name)}"
         )
+    _promised.discard(target)  # the file there is this process's own now
 
 
 def _place(temporary: Path, target: Path) -> Path:

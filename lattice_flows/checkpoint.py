@@ -71,12 +71,9 @@ def load(
     Raises LatticeFlowsError for a missing, damaged, foreign, newer or disagreeing file, and for one
     that is of another configuration than that with the digest `config`.
     """
-    arrays, header = _read(path)
-    if config is not None and header.get("config") not in (None, config):
-        raise LatticeFlowsError(
-            f"{path} was made for another model: it is not of the configuration beside it; "
-            "restore both, or train a new run"
-        )
+    arrays, header, sealed = _read(path, config)
+    if not sealed:
+        log.warning("%s is not sealed: damage to it would not be noticed", path)
     wanted = _named_leaves(template)
     if missing := [name for name in wanted if name not in arrays]:
         raise LatticeFlowsError(f"{path} was made for another model: it has no {missing[0]}")
@@ -84,6 +81,16 @@ def load(
         raise LatticeFlowsError(f"{path} was made for another model: it has {extra[0]} besides")
     leaves = [_restore(path, n, arrays[n], like, header) for n, like in wanted.items()]
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+
+def inspect(path: str | os.PathLike[str], config: str | None = None) -> dict[str, Any]:
+    """The step of a training state (None where it has none), and whether the file is sealed.
+
+    Raises LatticeFlowsError as `load` does.
+    """
+    arrays, _, sealed = _read(path, config)
+    step = arrays.get("['step']")
+    return {"step": None if step is None or step.shape else int(step), "sealed": sealed}
 
 
 def _named_leaves(tree: Any) -> dict[str, Any]:
@@ -94,9 +101,13 @@ def _is_key(leaf: Any) -> bool:
     return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _read(
+    path: str | os.PathLike[str], config: str | None
+) -> tuple[dict[str, np.ndarray], dict[str, Any], bool]:
+    """The arrays, the header, and whether the file is sealed."""
     if not Path(path).is_file():
         raise LatticeFlowsError(f"{path} does not exist")
+    sealed = False
     try:
         sealed = is_sealed(path)
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
@@ -117,9 +128,12 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str
             f"{path} has format version {version}, this program reads up to {FORMAT_VERSION}: "
             "upgrade lattice-flows"
         )
-    if not sealed:
-        log.warning("%s is not sealed: damage to it would not be noticed", path)
-    return arrays, header
+    if config is not None and header.get("config") not in (None, config):
+        raise LatticeFlowsError(
+            f"{path} was made for another model: it is not of the configuration beside it; "
+            "restore both, or train a new run"
+        )
+    return arrays, header, sealed
 
 
 def _restore(

@@ -381,9 +381,9 @@ def site_dimensions(theory: Theory) -> tuple[str, ...]:
 
 
 def coupling_variables(couplings: Any) -> dict[str, Variable]:
-    """One scalar variable for each coupling."""
+    """One scalar coordinate for each coupling."""
     return {
-        name: Variable((), np.asarray(float(value)), f"coupling {name}")
+        name: Variable((), np.asarray(float(value)), f"coupling {name}", coordinate=True)
         for name, value in couplings._asdict().items()
     }
 

@@ -1,9 +1,10 @@
 """netCDF files: self-describing, checked as they are read, refused with one clear line.
 
 netCDF-4 in the style of CF-1.11/ACDD-1.3, readable by `xarray.open_dataset` with no code of ours.
-Global attributes of ours: `lf_format` (what the file holds), `lf_format_version`, `lf_config`
-(JSON). Every file is written whole or not at all (atomic.py) and ends in a seal (integrity.py);
-arrays are chunked, with a Fletcher checksum for each chunk.
+Global attributes of ours: `lf_format` (what the file holds), `lf_format_version`, and as JSON
+`lf_config` (theory, shape, couplings) and `lf_process` (what the process that wrote it ran on).
+Every file is written whole or not at all (atomic.py) and ends in a seal (integrity.py); arrays are
+chunked, with a Fletcher checksum for each chunk.
 
 Arrays that are large, or not in memory at all, go to the disk in pieces, and may stay there when a
 file is read.
@@ -25,7 +26,7 @@ from numpy.typing import ArrayLike
 
 from lattice_flows.atomic import atomic_write, refuse_existing
 from lattice_flows.integrity import Damaged, is_sealed, seal
-from lattice_flows.provenance import provenance, to_json
+from lattice_flows.provenance import origin, provenance, to_json
 from lattice_flows.stored import FLAG, PIECE, Lazy, StoredArray, open_netcdf, store
 from theories.errors import LatticeFlowsError
 
@@ -55,7 +56,8 @@ class Variable:
     Data may be float, integer, names, or boolean (stored as 0 and 1 with CF flag meanings); in
     memory, or anything `Lazy`. A `group` keeps apart what has dimensions of its own: netCDF
     programs that look at the top of a file alone see nothing of it. Names are unique in the file
-    all the same.
+    all the same. A `coordinate`, such as a coupling, says where the others were taken: they name it
+    in their attribute `coordinates` (CF-1.11, section 5).
     """
 
     dimensions: tuple[str, ...]
@@ -64,6 +66,7 @@ class Variable:
     units: str = "1"
     attributes: Mapping[str, Any] = field(default_factory=dict)
     group: str = ""
+    coordinate: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ def write_dataset(
     config: Mapping[str, Any],
     references: str = "",
     attributes: Mapping[str, Any] | None = None,
-    overwrite: bool = True,
+    overwrite: bool | None = None,
 ) -> None:
     """Write a netCDF file of `kind` ("ensemble", "scan", "observables", "exact-table"), atomically.
 
@@ -144,6 +147,7 @@ def write_dataset(
         "title": title,
         **provenance(),
         "references": references,
+        "lf_process": origin(),
         "lf_format": kind,
         "lf_format_version": FORMAT_VERSION,
         "lf_config": dict(config),
@@ -245,6 +249,13 @@ def _write_variable(
         attributes["ancillary_variables"] = " ".join(ancillary)
     if len(shape) != len(variable.dimensions):
         raise ValueError(f"{name}: {len(shape)} axes, but dimensions {variable.dimensions}")
+    places = [
+        key
+        for key, other in variables.items()
+        if other.coordinate and set(other.dimensions) <= set(variable.dimensions)
+    ]
+    if places and not (variable.coordinate or variable.group or name in variable.dimensions):
+        attributes["coordinates"] = " ".join(places)
     group = file.createGroup(variable.group) if variable.group else file
     for dimension, size in zip(variable.dimensions, shape, strict=True):
         if dimension not in group.dimensions:

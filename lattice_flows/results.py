@@ -83,13 +83,14 @@ def save_results(
     results: Sequence[Mapping[str, Any]],
     extra: Mapping[str, Variable] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    overwrite: bool | None = None,
 ) -> None:
     """Write results of one theory, at one or more coupling points, to a netCDF file of `kind`.
 
-    Dimension `coupling_point` (but for "observables", which are of a single point); a variable for
-    each coupling, each observable and derivative (with NAME_stderr, but for exact ones, and
-    NAME_exact where the results have "exact") and each number that the results hold, and the
-    `extra` ones. What is None somewhere is NaN there.
+    Dimension `coupling_point` (but for "observables", which are of a single point); a coordinate
+    for each coupling, a variable for each observable and derivative (with NAME_stderr, but for
+    exact ones, and NAME_exact where the results have "exact") and each number that the results
+    hold, and the `extra` ones. What is None somewhere is NaN there.
     """
     names: dict[str, str] = {
         **quantities(theory).long_names,
@@ -97,7 +98,12 @@ def save_results(
         **_NAMES,
     }
     variables = {
-        name: _variable(name, [r["couplings"][name] for r in results], f"coupling {name}")
+        name: Variable(
+            _POINTS,
+            np.array([r["couplings"][name] for r in results], float),
+            f"coupling {name}",
+            coordinate=True,
+        )
         for name in results[0]["couplings"]
     }
     estimates = [
@@ -124,6 +130,7 @@ def save_results(
         config={"theory": theory.name, "shape": list(theory.shape), "couplings": points},
         references=theory.references,
         attributes=None if provenance is None else {"lf_provenance": dict(provenance)},
+        overwrite=overwrite,
     )
 
 

@@ -133,20 +133,21 @@ class Run:
         records, damaged = self.read_history()
         if damaged:
             file = self.path / HISTORY
-            log.warning("%s has %d damaged lines, which are left out", file, damaged)
+            log.warning("%s: lines damaged or cut short, and left out: %d", file, damaged)
         return records
 
     def read_history(self) -> tuple[list[dict[str, Any]], int]:
-        """The sound records of the history, and how many are damaged."""
+        """The sound records of the history, and how many lines are damaged or cut short."""
         try:
             text = (self.path / HISTORY).read_bytes().decode(errors="replace")
         except FileNotFoundError:
             return [], 0
         except OSError as error:
             raise LatticeFlowsError(f"{self.path / HISTORY}: {error.strerror}") from error
-        records, damaged = read_lines(text.split("\n")[:-1])
+        *lines, torn = text.split("\n")  # a line without an end was cut short, by a kill perhaps
+        records, damaged = read_lines(lines)
         kept = [record for record in records if type(record.get("step")) is int]
-        return kept, damaged + len(records) - len(kept)
+        return kept, damaged + len(records) - len(kept) + bool(torn)
 
     def cut_history(self, step: int) -> None:
         """Forget what was recorded after `step` (a kill may fall between record and checkpoint)."""
@@ -215,11 +216,16 @@ class Run:
     def _side_file(self, name: str) -> dict[str, Any]:
         """A record that the run can do without: empty, and told in the log, where it is damaged."""
         try:
-            return read_json(self.path / name)[0]
-        except (Damaged, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) else f"damaged: {error}"
-            log.warning("%s is %s; going on without it", self.path / name, reason)
+            record, sealed = read_json(self.path / name)
+        except Damaged as error:
+            log.warning("%s is damaged: %s; going on without it", self.path / name, error)
             return {}
+        except OSError as error:
+            log.warning("%s: %s; going on without it", self.path / name, error.strerror)
+            return {}
+        if not sealed:
+            log.warning("%s has files without a digest: damage would not be noticed", self.path)
+        return record
 
 
 def refuse_existing(path: str | os.PathLike[str], overwrite: bool = False) -> None:

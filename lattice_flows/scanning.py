@@ -48,7 +48,9 @@ class Scan:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write scan.nc, replacing what was there."""
         curve = {
-            f"{name}_curve": Variable(("exact_point",), values, f"exact curve of {name}")
+            f"{name}_curve": Variable(
+                ("exact_point",), values, f"exact curve of {name}", group="exact_curve"
+            )
             for name, values in (self.curve or {}).items()
         }
         save_results(path, "scan", self.theory, self.results, curve, self.provenance)
