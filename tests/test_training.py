@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import functools
 import json
@@ -19,6 +20,7 @@ from lattice_flows.config import Config
 from lattice_flows.interrupt import Interrupted
 from lattice_flows.objectives import OBJECTIVES
 from lattice_flows.run import Run
+from lattice_flows.setting import Setting
 from lattice_flows.symmetry import symmetric_action
 from lattice_flows.training import CHUNK, State, Trainer, train
 from theories import LatticeFlowsError, TransferMatrix
@@ -179,11 +181,11 @@ def test_the_base_and_the_seed_are_kept(trained):
 # what goes wrong, with a loss that costs nothing
 
 
+@dataclasses.dataclass(frozen=True)
 class Bumpy:
     """Σ w², its value or its gradient NaN in some steps; the state counts the steps taken."""
 
-    def __init__(self, setting):
-        self.setting = setting
+    setting: Setting
 
     def init(self, params, key):
         return jnp.zeros((), jnp.int32)
