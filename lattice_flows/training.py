@@ -229,7 +229,8 @@ def advance(
         trainer.pace = int(np.clip(_ASKED_EVERY / seconds, 1, CHUNK))
         parts.append(metrics)
         left -= steps
-    if int(state.skipped) >= min(_MAX_SKIPPED, total):
+    allowed = _MAX_SKIPPED if int(state.step) < total else CHUNK
+    if int(state.skipped) >= min(allowed, total):
         raise LatticeFlowsError(
             f"the training diverged at step {int(state.step)} (the gradient is not finite); the "
             "last good checkpoint is kept: train a new run with a smaller --learning-rate"
