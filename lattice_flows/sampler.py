@@ -20,7 +20,7 @@ from lattice_flows.ensemble import Ensemble
 from lattice_flows.flow import Flow
 from lattice_flows.integration import integrated_log_z
 from lattice_flows.model import Model, build
-from lattice_flows.params import Params
+from lattice_flows.params import Params, refuse_not_finite
 from lattice_flows.rows import part
 from lattice_flows.run import Run
 from lattice_flows.transport import CouplingLine
@@ -47,12 +47,16 @@ class Sampler:
 
     @classmethod
     def load(cls, run: Run, double: bool = False) -> "Sampler":
-        """The flow of a run as its latest checkpoint has it; the field in float64 if `double`."""
+        """The flow of a run as its latest checkpoint has it; the field in float64 if `double`.
+
+        Raises LatticeFlowsError where a parameter is not finite.
+        """
         model = build(run.config)
         shapes = jax.eval_shape(model.init, jax.random.key(0))
         trained = jnp.float64 if run.config.x64 else jnp.float32
         template = jax.tree.map(lambda x: np.empty(x.shape, trained), shapes)
         params = run.load({"params": template}, subset=True)["params"]
+        refuse_not_finite(params, f"the checkpoint of {run.path}")
         if double:
             params = jax.tree.map(lambda x: x.astype(jnp.float64), params)
         return cls(run.config, model, params, {"run": str(run.path), **run.provenance()})

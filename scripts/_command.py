@@ -6,10 +6,12 @@
 import contextlib
 import os
 import threading
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
+from lattice_flows import compile_cache
 from lattice_flows.interrupt import leave_at_once
 from lattice_flows.scripts import _notes
 
@@ -18,6 +20,7 @@ from lattice_flows.scripts import _notes
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 UNRELIABLE, INTERRUPTED = 3, 75
+_KEPT = "lattice_flows.cache"
 _STOPPED = "interrupted before it was done: run the command again"
 
 
@@ -56,11 +59,33 @@ class OneLineErrors(click.Command):
 
 
 class Command(OneLineErrors):
-    """A command of lattice-flows."""
+    """A command of lattice-flows: it answers signals, and keeps what jax compiles."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.params += [
+            click.Option(
+                ["--cache"],
+                type=click.Path(path_type=Path, file_okay=False),
+                expose_value=False,
+                callback=_remember,
+                metavar="DIR",
+                help=f"Keep compiled programs in DIR.  [default: ${compile_cache.VARIABLE}, "
+                "or ~/.cache/lattice-flows/jax]",
+            ),
+            click.Option(
+                ["--no-cache"],
+                is_flag=True,
+                expose_value=False,
+                callback=_remember,
+                help="Keep no compiled programs.",
+            ),
+        ]
 
     def invoke(self, ctx: click.Context) -> Any:
         _notes.show()
         with _interruptible():
+            _keep_programs(ctx.meta[_KEPT]["cache"], ctx.meta[_KEPT]["no_cache"])
             return super().invoke(ctx)
 
 
@@ -73,6 +98,21 @@ def _interruptible() -> contextlib.AbstractContextManager[None]:
     if threading.current_thread() is not threading.main_thread():
         return contextlib.nullcontext()
     return leave_at_once(_STOPPED, 1)
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    """Options that are no argument of the commands."""
+    ctx.meta.setdefault(_KEPT, {})[param.name] = value
+
+
+def _keep_programs(folder: Path | None, none: bool) -> None:
+    """Let jax keep compiled programs; a folder that can't be used stops nothing."""
+    if none:
+        compile_cache.do_without()
+        return
+    folder = folder or compile_cache.default_folder()
+    if folder is not None and (trouble := compile_cache.use(folder)):
+        click.echo(f"note: compiled programs are not kept: {trouble}", err=True)
 
 
 def _usage(error: click.UsageError) -> Failure:

@@ -74,7 +74,7 @@ def reproduce(
     from lattice_flows.reproduce.experiment import Settings
     from lattice_flows.reproduce.record import reproduce as run_experiment
 
-    with deferred(_notify) as interrupted:
+    with deferred(_notify, lambda: _ABANDONED) as interrupted:
         settings = Settings(seed=seed or 0, progress=progress, interrupted=interrupted, **typed)
         record = run_experiment(experiment, settings)
     result = record.as_json()
@@ -88,6 +88,9 @@ def reproduce(
         from lattice_flows.plots import save_figure
 
         save_figure(record.figure(), figure)
+
+
+_ABANDONED = "interrupted; runs are kept up to their last checkpoint: give the same command again"
 
 
 def _notify(signal: str) -> None:

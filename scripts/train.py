@@ -1,6 +1,7 @@
 """lattice-flows train: make a run, or carry one on."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 @_options.couplings
 @_training.options(defaults=True)
 @click.option("--resume", is_flag=True, help="Carry the run on; make it where there is none.")
+@_training.save_every
 @_options.output("Also write the summary of the run as JSON.")
 @_options.common
 def train(
@@ -30,6 +32,7 @@ def train(
     shape: tuple[int, ...] | None,
     given: _values.Given,
     resume: bool,
+    save_every: float,
     output: Path | None,
     overwrite: bool,
     as_json: bool,
@@ -38,9 +41,9 @@ def train(
     """Train a flow from the action alone.
 
     The run is kept in the directory RUN. A coupling takes a value (--m 0.5) or a continuous range
-    (--m 0.25:1) for a flow conditioned on it. An interrupted training (Ctrl-C, SIGTERM, SIGUSR1)
-    is saved and leaves with code 75; --resume carries it on and needs no other flag. A range for
-    the double well's --m varies mass and mu independently.
+    (--m 0.25:1) for a flow conditioned on it. An interrupted training (Ctrl-C, SIGTERM, SIGUSR1,
+    SIGHUP, SIGXCPU) is saved and leaves with code 75; --resume carries it on and needs no other
+    flag. A range for the double well's --m varies mass and mu independently.
 
     \b
     Examples:
@@ -50,9 +53,12 @@ def train(
     if resume and overwrite:
         raise click.UsageError("give --resume or --overwrite, not both")
 
-    with deferred(_training.notify) as interrupted:  # before jax is imported
+    abandon = partial(_training.abandoned, path)
+    with deferred(_training.notify, abandon) as interrupted:  # before jax is imported
+        how = {"interrupted": interrupted, "save_every": save_every}
+        carry_on = partial(_training.carry_on, **how)
         typed = _training.typed_settings(settings, theory, shape)
-        run = _train(path, typed, given, resume, overwrite, interrupted)
+        run = _train(path, typed, given, resume, overwrite, carry_on)
     _training.report(_training.summary(run), output, as_json)
 
 
@@ -62,7 +68,7 @@ def _train(
     given: _values.Given,
     resume: bool,
     overwrite: bool,
-    interrupted: Callable[[], bool],
+    carry_on: Callable[..., None],
 ) -> "Run":
     from lattice_flows.run import Run, lock
 
@@ -73,7 +79,7 @@ def _train(
         config = _new_config(path, typed, given, resume)
     with lock(path):
         run = Run.create(path, config, overwrite=overwrite) if config else Run.open(path)
-        _training.carry_on(run, resume=resume, interrupted=interrupted)
+        carry_on(run, resume=resume)
         return run
 
 

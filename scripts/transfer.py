@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 @_options.couplings
 @_training.options(defaults=False)
 @click.option("--resume", is_flag=True, help="Carry NEW_RUN on; make it where there is none.")
+@_training.save_every
 @_options.output("Also write the summary of the run as JSON.")
 @_options.common
 def transfer(
@@ -32,6 +34,7 @@ def transfer(
     shape: tuple[int, ...] | None,
     given: _values.Given,
     resume: bool,
+    save_every: float,
     output: Path | None,
     overwrite: bool,
     as_json: bool,
@@ -62,9 +65,12 @@ def transfer(
     """
     if resume and overwrite:
         raise click.UsageError("give --resume or --overwrite, not both")
-    with deferred(_training.notify) as interrupted:  # before jax is imported
+    abandon = partial(_training.abandoned, path)
+    with deferred(_training.notify, abandon) as interrupted:  # before jax is imported
+        how = {"interrupted": interrupted, "save_every": save_every}
+        carry_on = partial(_training.carry_on, **how)
         typed = _training.typed_settings(settings, shape=shape)
-        run, reach = _transfer(source, path, typed, given, resume, overwrite, interrupted)
+        run, reach = _transfer(source, path, typed, given, resume, overwrite, carry_on)
     _training.report(_training.summary(run) | {"before": reach}, output, as_json)
 
 
@@ -75,7 +81,7 @@ def _transfer(
     given: _values.Given,
     resume: bool,
     overwrite: bool,
-    interrupted: Callable[[], bool],
+    carry_on: Callable[..., None],
 ) -> tuple["Run", list[dict[str, Any]] | None]:
     from lattice_flows.run import Run, lock, refuse_existing
 
@@ -92,7 +98,7 @@ def _transfer(
                 f"{path} does not go on from {source}: give the RUN that it was made from"
             )
         with lock(path):
-            _training.carry_on(run, resume=True, interrupted=interrupted)
+            carry_on(run, resume=True)
         return run, None
     refuse_existing(path, overwrite)
     config = _config(old.config, typed, given)
@@ -104,7 +110,7 @@ def _transfer(
     with lock(path):
         run = Run.create(path, config, overwrite=overwrite, state=state)
         reach = _reach(run)
-        _training.carry_on(run, resume=True, interrupted=interrupted)
+        carry_on(run, resume=True)
     return run, reach
 
 
