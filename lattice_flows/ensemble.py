@@ -29,6 +29,7 @@ from observables import (
     quantities,
 )
 from observables.chains import as_chains
+from observables.mixing import LONG_NAMES as mixing_names
 from observables.weights import as_log_weights
 from theories import LatticeTheory, Theory, TransferMatrix
 from theories.errors import LatticeFlowsError
@@ -310,7 +311,8 @@ def save_measurement(path: str | os.PathLike, ensemble: Ensemble, measurement: M
         variables |= estimate_variables(
             "tau_int", mixing.tau_int, mixing.tau_int_stderr, f"autocorrelation time {of} in draws"
         )
-        variables["r_hat"] = Variable((), np.asarray(mixing.r_hat), "largest split R-hat")
+        for name, long_name in mixing_names.items():
+            variables[name] = Variable((), np.asarray(getattr(mixing, name)), long_name)
     write_dataset(
         path,
         "observables",

@@ -14,6 +14,7 @@ import numpy as np
 from lattice_flows.ensemble import describe
 from lattice_flows.files import Variable, estimate_variables, write_dataset
 from observables import derivative_names, quantities
+from observables.mixing import LONG_NAMES as mixing_names
 from theories import LatticeFlowsError, LatticeTheory, Theory
 
 _POINTS = ("coupling_point",)
@@ -24,7 +25,7 @@ _NAMES = {
     "max_weight_share": "share of the largest weight in their sum",
     "reliable": "error bars can be believed",
     "tau_int": "largest integrated autocorrelation time of the observables, in draws",
-    "r_hat": "largest split R-hat of the observables",
+    **mixing_names,
     "log_z_error": "log_z, estimate less exact",
     "energy_distance": "squared energy distance between the draws and exact samples",
     "sliced_wasserstein": "sliced Wasserstein distance between the draws and exact samples",

@@ -159,13 +159,15 @@ def check_reliable(*results: Mapping[str, Any]) -> None:
 def _why(result: Mapping[str, Any]) -> str:
     """What is wrong with an unreliable result, and what may mend it."""
     if "r_hat" in result:
-        tau, r_hat = (
+        tau, r_hat, agreement = (
             "unknown" if result[name] is None else f"{result[name]:.3g}"
-            for name in ("tau_int", "r_hat")
+            for name in ("tau_int", "r_hat", "agreement")
         )
+        frozen = f", {result['frozen_chains']} frozen" if result["frozen_chains"] else ""
         return (
-            f"{result['n']} draws with an autocorrelation time of {tau}, R-hat {r_hat} "
-            f"({headline(result)}); draw more, or further apart (hmc --every)"
+            f"{result['n']} draws with an autocorrelation time of {tau}; R-hat {r_hat}, agreement "
+            f"of the chains {agreement}{frozen} ({headline(result)}); draw more of each chain, or "
+            "further apart (hmc --every)"
         )
     return (
         f"effective sample size {result['ess']:.2g} of {result['n']} draws, largest weight "
