@@ -23,7 +23,7 @@ from theories import LatticeTheory, Theory
 
 from .chains import as_chains, chain_estimates
 from .estimate import Estimate
-from .estimators import jackknife
+from .estimators import reweighted
 from .measure import quantities
 from .orbit import actions
 from .quantities import Array, Quantities
@@ -71,16 +71,12 @@ def derivatives(
         grouped=chains is None and strata is None,
     )
     if chains is None:
-        estimate = strata.jackknife if strata else jackknife
-        values, covariance = estimate(measured.values, samples, sample_weights)
-        errors = np.sqrt(np.diag(covariance))
+        estimate = strata.reweighted if strata else reweighted
+        found = estimate(measured.values, samples, sample_weights)
     else:
         chains = as_chains(chains, len(samples), log_weights)
-        values, errors = chain_estimates(measured.values, samples, chains)
-    return {
-        name: Estimate(float(value), float(error))
-        for name, value, error in zip(measured.long_names, values, errors, strict=True)
-    }
+        found = chain_estimates(measured.values, samples, chains)
+    return dict(zip(measured.long_names, found, strict=True))
 
 
 def derivative_quantities(theory: Theory, names: Sequence[str]) -> Quantities:

@@ -11,7 +11,7 @@ from theories import LatticeFlowsError, LatticeTheory, Theory
 from . import weights
 from .chains import Mixing, as_chains, measure_chains
 from .estimate import Estimate
-from .estimators import jackknife
+from .estimators import reweighted
 from .lattice import lattice_quantities
 from .quantities import Quantities, target_quantities
 from .slicing import sampled
@@ -107,19 +107,15 @@ def measure(
     failed = weights.failed_checks(min(1.0, ess * sources), share, n // sources)
     mixing = None
     if chains is None:
-        estimate = strata.jackknife if strata else jackknife
-        values, covariance = estimate(measured.values, samples, sample_weights)
-        errors = np.sqrt(np.diag(covariance))
+        estimate = strata.reweighted if strata else reweighted
+        found = estimate(measured.values, samples, sample_weights)
     else:
         chains = as_chains(chains, n, log_weights)
-        values, errors, mixing = measure_chains(measured.values, samples, chains, names)
+        found, mixing = measure_chains(measured.values, samples, chains, names)
         failed += () if mixing.is_reliable(n) else ("mixing",)
-    failed += () if np.isfinite(errors).all() else ("errors",)
+    failed += () if np.isfinite([one.stderr for one in found]).all() else ("errors",)
     return Measurement(
-        observables={
-            name: Estimate(float(value), float(error))
-            for name, value, error in zip(names, values, errors, strict=True)
-        },
+        observables=dict(zip(names, found, strict=True)),
         log_z=log_z,
         ess=ess,
         max_weight_share=share,
