@@ -45,10 +45,13 @@ class Sampler:
         shapes = jax.eval_shape(model.init, jax.random.key(0))
         trained = jnp.float64 if run.config.x64 else jnp.float32
         template = jax.tree.map(lambda x: np.empty(x.shape, trained), shapes)
-        params = run.load({"params": template}, subset=True)["params"]
+        saved = run.load({"params": template, "step": 0}, subset=True)
+        params = saved["params"]
         if double:
             params = jax.tree.map(lambda x: x.astype(jnp.float64), params)
-        return cls(run.config, model, params, {"run": str(run.path), **run.provenance()})
+        state = {"step": saved["step"], "steps": run.config.steps, "finished": run.finished}
+        provenance = {"run": str(run.path), **run.provenance(), **state}
+        return cls(run.config, model, params, provenance)
 
     @property
     def flow(self) -> Flow:

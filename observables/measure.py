@@ -11,6 +11,7 @@ from . import weights
 from .chains import Mixing, as_chains, measure_chains
 from .estimate import Estimate
 from .estimators import as_samples, jackknife
+from .invariance import Invariance
 from .lattice import lattice_quantities
 from .quantities import Quantities, target_quantities
 from .strata import Strata
@@ -21,8 +22,8 @@ class Measurement:
     """Observables by name with errors, and what the weights say about them.
 
     `log_z` is None for draws without weights (a chain, exact samples): they do not tell Z. `ess` is
-    a fraction in (0, 1]. `mixing` is None but for chains. `failed` names the checks that failed:
-    with any, the numbers must not be used.
+    a fraction in (0, 1]. `mixing` is None but for chains, `invariance` where it was not tested.
+    `failed` names the checks that failed: with any, the numbers must not be used.
     """
 
     observables: dict[str, Estimate]
@@ -32,6 +33,7 @@ class Measurement:
     n: int
     failed: tuple[str, ...] = ()
     mixing: Mixing | None = None
+    invariance: Invariance | None = None
 
     @property
     def reliable(self) -> bool:
@@ -47,6 +49,7 @@ class Measurement:
             "max_weight_share": self.max_weight_share,
             "reliable": self.reliable,
             "failed": list(self.failed),
+            "invariance": self.invariance.as_json() if self.invariance else None,
             "n": self.n,
             **(self.mixing.as_json() if self.mixing else {}),
         }

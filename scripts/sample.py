@@ -44,11 +44,15 @@ def sample(
 
     import jax
 
+    from lattice_flows.invariance import checked, recorded
     from lattice_flows.sampler import Sampler
 
     sampler = Sampler.load(run, double)
+    _output.note_unfinished(sampler)
     ensemble = sampler.draw(sampler.theory.from_values(**point), jax.random.key(seed or 0), n)
-    result = _output.measured(ensemble, ensemble.measure())
+    measurement = checked(ensemble, ensemble.measure())
+    ensemble = recorded(ensemble, measurement)
+    result = _output.measured(ensemble, measurement)
     _output.deliver([result], as_json, output, ensemble.save)
     _output.check_reliable(result)
 

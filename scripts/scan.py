@@ -88,6 +88,7 @@ def scan(
     from lattice_flows.scanning import scan as scan_sampler
 
     sampler = Sampler.load(run, double)
+    _output.note_unfinished(sampler)
     couplings = [sampler.theory.from_values(**point) for point in points]
     with progress(f"scan {path}", total or len(points)) as report:
         result = scan_sampler(
