@@ -32,7 +32,6 @@ Array = NDArray[np.float64]
 MOVES = 2
 DRAWS = 4096
 _FIELD_VALUES = 1 << 22  # of all moved draws together, for large lattices
-_FEWEST = 100  # effective draws: fewer fail another check
 _SEED = 20230118
 _CHAINS, _TRIALS, _ACCEPTANCE = 32, 20, 0.8
 _LENGTH = np.pi / 2  # of a trajectory, on average
@@ -47,16 +46,17 @@ def check_invariance(
     *,
     orbit: bool = True,
     moves: int = MOVES,
+    draws: int = DRAWS,
     seed: int = _SEED,
 ) -> Invariance | None:
     """Move draws (n, *shape) with log-weights (n,), and test the change of the observables.
 
-    At most 4096 of them, fewer on large lattices, resampled by weight; `configurations` is anything
+    `draws` of them, fewer on large lattices, resampled by weight; `configurations` is anything
     with slices along the first axis. orbit: as `measure` has it. None where too few draws have
     weight for a verdict.
     """
     rng = np.random.default_rng(seed)
-    count = max(256, min(DRAWS, _FIELD_VALUES // theory.sites))
+    count = max(256, min(draws, _FIELD_VALUES // theory.sites))
     parents = resample(log_weights, count, rng.random())
     mover = Mover(theory, couplings, rng)
     phi = _taken(configurations, parents)

@@ -45,11 +45,12 @@ class Sampler:
         shapes = jax.eval_shape(model.init, jax.random.key(0))
         trained = jnp.float64 if run.config.x64 else jnp.float32
         template = jax.tree.map(lambda x: np.empty(x.shape, trained), shapes)
-        saved = run.load({"params": template, "step": 0}, subset=True)
-        params = saved["params"]
+        params = run.load({"params": template}, subset=True)["params"]
         if double:
             params = jax.tree.map(lambda x: x.astype(jnp.float64), params)
-        state = {"step": saved["step"], "steps": run.config.steps, "finished": run.finished}
+        steps = run.config.steps
+        step = steps if run.finished else run.load({"step": 0}, subset=True)["step"]
+        state = {"step": step, "steps": steps, "finished": run.finished}
         provenance = {"run": str(run.path), **run.provenance(), **state}
         return cls(run.config, model, params, provenance)
 

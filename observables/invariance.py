@@ -28,12 +28,13 @@ from scipy.stats import f as f_distribution
 
 from .weights import relative_weights
 
-# Of F, for draws of p: with the tails of weights near the gate's limits about one in a hundred
-# ensembles is beyond (docs/gate.md).
-FALSE_ALARM = 0.002
-# Directions in which the observables change by less than this, relative to all of them, are
-# combinations that are one and the same but for rounding.
-_INDEPENDENT = 1e-6
+# Of F, for draws of p. The tails of weights make it beyond more often than it would be for normal
+# numbers: with this and the next, fewer than one in a hundred ensembles of right draws that pass
+# the weights' gate are (docs/gate.md).
+FALSE_ALARM = 0.0005
+# Directions in which the observables change by less than this (its square root in σ), relative to
+# all of them, are left out: they are differences of nearly equal numbers, known by their tails.
+_INDEPENDENT = 1e-3
 # A change below this, relative to the observable, is rounding.
 _ROUNDING = 1e-10
 
