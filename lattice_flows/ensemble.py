@@ -305,7 +305,16 @@ def save_measurement(path: str | os.PathLike, ensemble: Ensemble, measurement: M
             (), np.asarray(measurement.max_weight_share), "share of the largest weight in their sum"
         ),
         "reliable": Variable((), np.asarray(measurement.reliable), "error bars can be believed"),
+        "failed_checks": Variable(
+            (), np.asarray(" ".join(measurement.failed)), "checks that failed"
+        ),
     }
+    if found := measurement.invariance:
+        of = "of the change of the observables under moves that preserve p"
+        variables["invariance_statistic"] = Variable((), np.asarray(found.statistic), f"F {of}")
+        variables["invariance_threshold"] = Variable(
+            (), np.asarray(found.threshold), f"threshold of F {of}"
+        )
     if mixing := measurement.mixing:
         of = f"of {mixing.slowest}"
         variables |= estimate_variables(

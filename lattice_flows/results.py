@@ -33,6 +33,10 @@ _NAMES = {
 }
 
 
+_INVARIANCE = {
+    "statistic": "F of the change of the observables under moves that preserve p",
+    "threshold": "F beyond which the draws do not stand for p",
+}
 _TITLES = {
     "exact-table": "exact answers",
     "observables": "observables",
@@ -119,6 +123,14 @@ def save_results(
         values = [r[name] for r in results]
         if any(isinstance(v, float | int) for v in values):
             variables[name] = _variable(name, values, names.get(name, name.replace("_", " ")))
+    if all("failed" in r for r in results):
+        joined = np.array([" ".join(r["failed"]) for r in results])
+        variables["failed_checks"] = Variable(_POINTS, joined, "checks that failed")
+    found = [r.get("invariance") or {} for r in results]
+    if any(found):
+        for key, what in _INVARIANCE.items():
+            column = [row.get(key) for row in found]
+            variables[f"invariance_{key}"] = _variable(key, column, what)
     points: Any = [dict(r["couplings"]) for r in results]
     if kind == "observables":  # of one ensemble: scalars, as `measure` writes them
         variables = {name: _first(variable) for name, variable in variables.items()}

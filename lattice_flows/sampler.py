@@ -59,7 +59,11 @@ class Sampler:
         refuse_not_finite(params, f"the checkpoint of {run.path}")
         if double:
             params = jax.tree.map(lambda x: x.astype(jnp.float64), params)
-        return cls(run.config, model, params, {"run": str(run.path), **run.provenance()})
+        steps = run.config.steps
+        step = steps if run.finished else run.load({"step": 0}, subset=True)["step"]
+        state = {"step": step, "steps": steps, "finished": run.finished}
+        provenance = {"run": str(run.path), **run.provenance(), **state}
+        return cls(run.config, model, params, provenance)
 
     @property
     def flow(self) -> Flow:

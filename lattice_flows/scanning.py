@@ -22,6 +22,7 @@ from lattice_flows.combine import Reweighted, pool
 from lattice_flows.ensemble import Ensemble, config_of
 from lattice_flows.files import Variable, to_json
 from lattice_flows.interrupt import Interrupted
+from lattice_flows.invariance import checked
 from lattice_flows.results import save_results
 from lattice_flows.sampler import Sampler
 from observables import exact_derivatives, quantities
@@ -167,7 +168,7 @@ def _measure(ensemble: Ensemble | Reweighted, slopes: Sequence[str]) -> dict[str
     """The report of one point, exact answers apart."""
     result = {
         **config_of(ensemble.theory, ensemble.couplings),
-        **ensemble.measure().as_json(),
+        **checked(ensemble, ensemble.measure()).as_json(),
     }
     if slopes:
         estimates = ensemble.derivatives(slopes)

@@ -12,6 +12,7 @@ from . import weights
 from .chains import Mixing, as_chains, measure_chains
 from .estimate import Estimate
 from .estimators import reweighted
+from .invariance import Invariance
 from .lattice import lattice_quantities
 from .quantities import Quantities, target_quantities
 from .slicing import sampled
@@ -23,8 +24,8 @@ class Measurement:
     """Observables by name with errors, and what the weights say about them.
 
     `log_z` is None for draws without weights (a chain, exact samples): they do not tell Z. `ess` is
-    a fraction in (0, 1]. `mixing` is None but for chains. `failed` names the checks that failed:
-    with any, the numbers must not be used.
+    a fraction in (0, 1]. `mixing` is None but for chains, `invariance` where it was not tested.
+    `failed` names the checks that failed: with any, the numbers must not be used.
     """
 
     observables: dict[str, Estimate]
@@ -34,6 +35,7 @@ class Measurement:
     n: int
     failed: tuple[str, ...] = ()
     mixing: Mixing | None = None
+    invariance: Invariance | None = None
 
     @property
     def reliable(self) -> bool:
@@ -49,6 +51,7 @@ class Measurement:
             "max_weight_share": self.max_weight_share,
             "reliable": self.reliable,
             "failed": list(self.failed),
+            "invariance": self.invariance.as_json() if self.invariance else None,
             "n": self.n,
             **(self.mixing.as_json() if self.mixing else {}),
         }

@@ -11,6 +11,7 @@ from lattice_flows.scripts._command import UNRELIABLE, Failure
 
 if TYPE_CHECKING:
     from lattice_flows.ensemble import Ensemble
+    from lattice_flows.sampler import Sampler
     from observables import Measurement
 
 
@@ -61,7 +62,7 @@ def readable(result: Mapping[str, Any]) -> str:
     rows += [
         (name, _text(_with_error(result, name)), "")
         for name, value in result.items()
-        if name not in shown and value is not None
+        if name not in shown and value is not None and value != []
     ]
     widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
     lines = (f"  {name:<{widths[0]}}  {text:<{widths[1]}}  {more}" for name, text, more in rows)
@@ -152,13 +153,37 @@ def measured(ensemble: "Ensemble", measurement: "Measurement") -> dict[str, Any]
 def check_reliable(*results: Mapping[str, Any]) -> None:
     """Leave with exit code 3 where a result must not be relied on."""
     if bad := [result for result in results if not result["reliable"]]:
-        worst = min(bad, key=lambda result: result["ess"])
+        worst = max(bad, key=lambda result: (len(result.get("failed", ())), -result["ess"]))
         raise Failure(f"unreliable: {_why(worst)}", UNRELIABLE)
+
+
+def note_unfinished(sampler: "Sampler") -> None:
+    """Say so where a flow's training has not come to its end; files say so in their provenance."""
+    at = sampler.provenance
+    if not at["finished"]:
+        say(f"note: {at['run']} is at step {at['step']} of {at['steps']}")
+
+
+_MENDED = {
+    "effective_draws": "too few effective draws: draw more, or train longer",
+    "weight_share": "one draw has too much of the weight: draw more, or train longer",
+    "overlap": "the flow overlaps too little with the target: train longer",
+    "invariance": "moves that preserve the target change the draws, so the flow misses a part of "
+    "it: train longer, or nearer to these couplings",
+    "forward_ess": "the flow misses a part of the target: train longer, or nearer to these "
+    "couplings",
+    "log_z": "log Z is wrong: train longer, or with more --ode-steps",
+    "exact": "an observable is wrong: train longer, or with more --ode-steps",
+    "hmc": "an observable disagrees with HMC: train longer, or with more --ode-steps",
+    "errors": "an error cannot be told: draw more",
+}
+"""What a failed check means and what may mend it."""
 
 
 def _why(result: Mapping[str, Any]) -> str:
     """What is wrong with an unreliable result, and what may mend it."""
-    if "r_hat" in result:
+    failed = result.get("failed") or ["effective_draws"]
+    if "mixing" in failed:
         tau, r_hat, agreement = (
             "unknown" if result[name] is None else f"{result[name]:.3g}"
             for name in ("tau_int", "r_hat", "agreement")
@@ -169,10 +194,16 @@ def _why(result: Mapping[str, Any]) -> str:
             f"of the chains {agreement}{frozen} ({headline(result)}); draw more of each chain, or "
             "further apart (hmc --every)"
         )
-    return (
-        f"effective sample size {result['ess']:.2g} of {result['n']} draws, largest weight "
-        f"{result['max_weight_share']:.2g} ({headline(result)}); draw more, or train longer"
-    )
+    numbers = [
+        f"effective sample size {result['ess']:.2g} of {result['n']} draws",
+        f"largest weight {result['max_weight_share']:.2g}",
+    ]
+    if found := result.get("invariance"):
+        numbers.append(f"invariance {found['statistic']:.2g} ({found['threshold']:.2g} allowed)")
+    if result.get("ess_forward") is not None:
+        numbers.append(f"forward ESS {result['ess_forward']:.2g}")
+    reasons = "; ".join(f"{name}: {_MENDED[name]}" for name in failed)
+    return f"{', '.join(numbers)} ({headline(result)}); {reasons}"
 
 
 def write_json(path: Path, result: Mapping[str, Any]) -> None:
@@ -192,6 +223,10 @@ def _text(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, Mapping) and value.keys() == {"value", "stderr"}:
         return quantity(value)
+    if isinstance(value, Mapping):
+        return "  ".join(f"{name} {_text(item)}" for name, item in value.items())
+    if isinstance(value, list):
+        return " ".join(map(_text, value))
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

@@ -34,9 +34,10 @@ def correlator(
       lattice-flows correlator ensemble.nc -o correlator.nc
     """
     from lattice_flows.ensemble import Ensemble, save_correlator
+    from lattice_flows.invariance import checked
 
     ensemble = Ensemble.load(path)
-    measurement = ensemble.measure()
+    measurement = checked(ensemble, ensemble.measure())
     found, exact = ensemble.correlator(), ensemble.exact_correlator()
     result = _result(ensemble, measurement, found, exact)
     if output is not None and output.suffix == ".json":
@@ -65,6 +66,7 @@ def _result(
         "gap": pairs(found.gap, found.gap_stderr, 1),
         "ess": measurement.ess,
         "reliable": measurement.reliable,
+        "failed": list(measurement.failed),
         "n": len(ensemble),
         "exact": None,
     }

@@ -51,9 +51,11 @@ def sample(
         import jax
 
         from lattice_flows.blocks import Blocks
+        from lattice_flows.invariance import checked, recorded
         from lattice_flows.sampler import Sampler
 
         sampler, seed = Sampler.load(run, double), seed or 0
+        _output.note_unfinished(sampler)
         couplings = sampler.theory.from_values(**point)
         record = _drawing.record(
             "sample",
@@ -70,8 +72,9 @@ def sample(
             with progress(f"sample {path}", n) as report:
                 blocks = Blocks(parts, interrupted)
                 ensemble = sampler.draw(couplings, jax.random.key(seed), n, blocks, report)
-            ensemble = _drawing.recorded(ensemble, record)
-            result = _output.measured(ensemble, ensemble.measure())
+            measurement = checked(ensemble, ensemble.measure())
+            ensemble = _drawing.recorded(recorded(ensemble, measurement), record)
+            result = _output.measured(ensemble, measurement)
 
             def save(file: Path) -> None:
                 ensemble.save(file, overwrite)

@@ -93,6 +93,7 @@ def scan(
         from lattice_flows.scanning import scan as scan_sampler
 
         sampler, seed = Sampler.load(run, double), seed or 0
+        _output.note_unfinished(sampler)
         couplings = [sampler.theory.from_values(**point) for point in points]
         record = _drawing.record(
             "scan",

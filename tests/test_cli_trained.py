@@ -82,13 +82,35 @@ def test_evaluate_at_several_couplings_is_a_scan_with_forward_figures(chain):
 
 
 def test_where_no_exact_answer_exists_there_is_none(torus):
-    result = call("evaluate", torus.path, "-n", 1024, "--json")
+    result = call("evaluate", torus.path, "-n", 1024, "--json", "--reference", "none")
     assert result.exit_code == 0
     report = json.loads(result.stdout, parse_constant=pytest.fail)
     assert report["shape"] == [2, 3]
     for name in ("ess_forward", "kl_forward", "kl_reverse", "exact"):
         assert report[name] is None
     assert report["ess_reverse"] > 0.05 and report["log_z"]["stderr"] > 0
+
+
+def test_forward_figures_of_a_torus_come_from_hmc(torus):
+    result = call("evaluate", torus.path, "-n", 1024, "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout, parse_constant=pytest.fail)
+    assert report["forward_source"] == "hmc" and report["exact"] is None
+    # both estimate Z²/⟨w²⟩ under the flow
+    assert report["ess_forward"] == pytest.approx(report["ess_reverse"], rel=0.4)
+    assert -5 * report["kl_forward_stderr"] < report["kl_forward"] < 1
+
+
+def test_hmc_and_exact_samples_tell_the_same_of_a_chain(chain):
+    args = ("evaluate", chain.path, "--m", -1.0, "-n", 1024, "--json")
+    exact, by_hmc = (
+        json.loads(call(*args, "--reference", name).stdout) for name in ("auto", "hmc")
+    )
+    assert (exact["forward_source"], by_hmc["forward_source"]) == ("exact", "hmc")
+    assert by_hmc["exact"] == exact["exact"]
+    errors = np.hypot(exact["kl_forward_stderr"], by_hmc["kl_forward_stderr"])
+    assert abs(exact["kl_forward"] - by_hmc["kl_forward"]) < 5 * errors
+    assert by_hmc["ess_forward"] == pytest.approx(exact["ess_forward"], rel=0.3)
 
 
 def test_a_scan_of_a_torus_has_no_exact_columns(torus):
