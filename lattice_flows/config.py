@@ -130,8 +130,8 @@ class Config:
             "line",
         ),
     )
-    steps: int = _option(2000, "Training steps.", low=1)
-    batch: int = _option(1024, "Configurations a step.", low=32)
+    steps: int = _option(2000, "Training steps.", low=1, high=10**9)
+    batch: int = _option(1024, "Configurations a step.", low=32, high=10**8)
     learning_rate: float = _option(3e-3, "Adam's initial learning rate.", above=0)
     curriculum: float = _option(
         0.0, "Fraction of the steps over which ranges open up; 0 is off.", low=0, high=1
@@ -155,8 +155,8 @@ class Config:
         "L of the deformation residual: E^2, |E|, |E| + E^2, log(1 + |E|) or √(1 + E^2) - 1.",
         choices=("squared", "absolute", "sum", "logarithmic", "huber"),
     )
-    width: int = _option(32, "Width of the field's network.", low=1)
-    ode_steps: int = _option(16, "Fixed solver steps from base to target.", low=1)
+    width: int = _option(32, "Width of the field's network.", low=1, high=10**6)
+    ode_steps: int = _option(16, "Fixed solver steps from base to target.", low=1, high=10**5)
     seed: int = _option(0, "Seed of every random number.", low=0, high=2**32 - 1)
     x64: bool = _option(False, "Train in double precision.")
 
@@ -224,7 +224,7 @@ class Config:
             elif isinstance(trained, tuple):
                 refuse(
                     f"{name} was trained on {show(trained)}: say which value, "
-                    f"e.g. --{name} {show(trained[0])}"
+                    f"e.g. {flag(name)} {show(trained[0])}"
                 )
             else:
                 value = trained

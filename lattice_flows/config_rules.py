@@ -189,7 +189,7 @@ def refuse_source(theory: "Theory", config: "Config") -> None:
         if lost:
             refuse(
                 f"{name} is {show(known)} where the flow was trained and {show(value)} here: "
-                f"give --{name} a range that holds both, or leave it out"
+                f"give {flag(name)} a range that holds both, or leave it out"
             )
     within = all(
         trained[name][0] <= end <= trained[name][1]

@@ -1,12 +1,14 @@
 """What commands say: results on stdout, as text or as one JSON object; the rest on stderr."""
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from lattice_flows.scripts import _streams
 from lattice_flows.scripts._command import UNRELIABLE, Failure
 
 if TYPE_CHECKING:
@@ -124,18 +126,37 @@ def deliver(
 ) -> None:
     """Show results on stdout, and write them to `output`: JSON for .json, else by `save`.
 
-    One result is its own JSON object; several are the list "points" of one object.
+    One result is its own JSON object; several are the list "points" of one object. Written first:
+    what cannot be shown is not lost. What cannot be written is shown all the same.
     """
     whole = results[0] if len(results) == 1 else {**_shared(results[0]), "points": list(results)}
     text = json_text(whole)  # made first: what cannot be reported is not written either
-    if as_json:
+    if not as_json:
+        text = readable(results[0]) if len(results) == 1 else summary(results)
+    try:
+        if output is not None and output.suffix == ".json":
+            write_json(output, whole)
+        elif output is not None:
+            save(output)
+    finally:
+        show(text)
+
+
+def show(text: str) -> None:
+    """Print a result. Raises Failure where standard output cannot take it.
+
+    Where its reader has gone, BrokenPipeError is left to Click, which ends quietly.
+    """
+    try:
         click.echo(text)
-    else:
-        click.echo(readable(results[0]) if len(results) == 1 else summary(results))
-    if output is not None and output.suffix == ".json":  # then: what cannot be written is not lost
-        write_json(output, whole)
-    elif output is not None:
-        save(output)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _streams.silence(sys.stdout)
+        raise Failure(
+            f"standard output cannot be written ({error.strerror or error}): "
+            "what was to be saved is saved, what was to be shown is lost"
+        ) from error
 
 
 def _shared(result: Mapping[str, Any]) -> dict[str, Any]:

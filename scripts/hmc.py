@@ -19,18 +19,22 @@ if TYPE_CHECKING:
 @_options.couplings
 @_options.draws
 @click.option(
-    "--chains", type=click.IntRange(1), default=64, show_default=True, help="Independent chains."
+    "--chains",
+    type=click.IntRange(1, 10**6),
+    default=64,
+    show_default=True,
+    help="Independent chains.",
 )
 @click.option(
     "--warm-up",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 10**7),
     default=200,
     show_default=True,
     help="Trajectories before the first draw.",
 )
 @click.option(
     "--every",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 10**6),
     default=5,
     show_default=True,
     help="Trajectories from one draw to the next.",

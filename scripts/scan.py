@@ -22,7 +22,7 @@ POINTS = 16
 @click.option(
     "--adaptive",
     "total",
-    type=click.IntRange(3),
+    type=click.IntRange(3, _values.MOST_POINTS),
     metavar="N",
     help="Add points where they tell most, N in all.",
 )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @_options.couplings
 @_training.options(defaults=True)
 @click.option("--resume", is_flag=True, help="Carry the run on; make it where there is none.")
-@_options.output("Also write the summary of the run as JSON.")
+@_options.output("Also write the summary of the run as JSON.", suffixes=(".json",))
 @_options.common
 def train(
     path: Path,
