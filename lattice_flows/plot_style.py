@@ -34,6 +34,7 @@ GREY = "#7f7f7f"
 SYMBOLS = {
     "m": "m", "lam": r"\lambda", "alpha": r"\alpha", "kappa": r"\kappa",
     "mass": "M", "mu": r"\mu", "tilt": "h", "period": "T", "beta": r"\beta", "depth": "a",
+    "mass_squared": "M^2",
 }  # fmt: skip
 LABELS = {
     "magnetization": r"$\langle M\rangle$",

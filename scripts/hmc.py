@@ -69,18 +69,19 @@ def hmc(
       lattice-flows hmc phi4 --shape 8x8 --m 0.2 --alpha 0 -n 16384 -o ensemble.nc
     """
     import theories
+    from lattice_flows.reference import hmc as run_hmc
+    from lattice_flows.resources import refuse_draws, refuse_memory
 
     if shape is None and theories.find(theory).own_shape is None:
         raise click.UsageError("give the lattice: --sites N or --shape LxL")
     model = theories.make(theory, shape)
     couplings = model.from_values(**_values.point(theory, given))
     model.validate(couplings)
+    refuse_draws(n, model.sites, output)
+    refuse_memory(f"{chains} chains of {model.sites} sites", 64.0 * chains * model.sites)
+    refuse_memory("so many trajectories", 8.0 * (n / chains * every + warm_up))
 
-    import jax
-
-    from lattice_flows.reference import hmc as run_hmc
-
-    key = jax.random.key(seed or 0)
+    key = _options.command_key("hmc", seed)
     draws = -(-n // chains)
     ensemble = run_hmc(model, couplings, key, chains, draws, warm_up=warm_up, every=every)
     measurement = ensemble.measure()

@@ -42,12 +42,14 @@ def sample(
     run = Run.open(path)
     point = run.config.check_couplings(_values.point(run.config.theory, given), extrapolate)
 
-    import jax
-
+    from lattice_flows.resources import refuse_draws
     from lattice_flows.sampler import Sampler
 
     sampler = Sampler.load(run, double)
-    ensemble = sampler.draw(sampler.theory.from_values(**point), jax.random.key(seed or 0), n)
+    refuse_draws(n, sampler.theory.sites, output)
+    ensemble = sampler.draw(
+        sampler.theory.from_values(**point), _options.command_key("sample", seed), n
+    )
     result = _output.measured(ensemble, ensemble.measure())
     _output.deliver([result], as_json, output, ensemble.save)
     _output.check_reliable(result)

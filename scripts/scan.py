@@ -82,18 +82,18 @@ def scan(
         _check_adaptive(given, total)
     points = [config.check_couplings(p, extrapolate) for p in _values.grid(config.theory, given)]
 
-    import jax
-
+    from lattice_flows.resources import refuse_draws
     from lattice_flows.sampler import Sampler
     from lattice_flows.scanning import scan as scan_sampler
 
     sampler = Sampler.load(run, double)
+    refuse_draws(n, sampler.theory.sites, None)
     couplings = [sampler.theory.from_values(**point) for point in points]
     with progress(f"scan {path}", total or len(points)) as report:
         result = scan_sampler(
             sampler,
             couplings,
-            jax.random.key(seed or 0),
+            _options.command_key("scan", seed),
             n,
             report,
             points=total,

@@ -8,6 +8,7 @@ import click
 
 from lattice_flows.config import Config
 from lattice_flows.interrupt import deferred
+from lattice_flows.resources import refuse_training
 from lattice_flows.scripts import _options, _training, _values
 from lattice_flows.scripts._command import Command
 
@@ -87,7 +88,9 @@ def _new_config(path: Path, typed: Mapping[str, Any], given: _values.Given, resu
     if missing:
         why = f"there is no run at {path} to resume; " if resume else ""
         raise click.UsageError(f"{why}a new run needs {' and '.join(missing)}")
-    return Config(couplings=_values.trained(typed["theory"], given), **typed)
+    config = Config(couplings=_values.trained(typed["theory"], given), **typed)
+    refuse_training(config)  # before anything is written
+    return config
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import click
 from lattice_flows.config import Config
 from lattice_flows.config_rules import boundary
 from lattice_flows.interrupt import deferred
+from lattice_flows.resources import refuse_training
 from lattice_flows.scripts import _options, _output, _training, _values
 from lattice_flows.scripts._command import Command, Failure
 
@@ -96,6 +97,7 @@ def _transfer(
         return run, None
     refuse_existing(path, overwrite)
     config = _config(old.config, typed, given)
+    refuse_training(config)  # before anything is written
     if config.x64:
         _options.use_double_precision()
     from lattice_flows.transfer import first_state
@@ -110,12 +112,10 @@ def _transfer(
 
 def _reach(run: "Run") -> list[dict[str, Any]]:
     """What the flow is worth before it is trained on, told to the user, too."""
-    import jax
-
     from lattice_flows.sampler import Sampler
     from lattice_flows.transfer import reach
 
-    found = reach(Sampler.load(run), jax.random.key(run.config.seed))
+    found = reach(Sampler.load(run), _options.command_key("transfer", run.config.seed))
     for point in found:
         where = ", ".join(f"{k} {v:g}" for k, v in point["couplings"].items())
         ess = "none, the flow diverges" if point["ess"] is None else f"{point['ess']:.3g}"
