@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from theories import Theory
 
 FORMAT, FORMAT_VERSION = "config", 1
+_DEEPEST = 16  # runs that go on from one another
 
 
 def _option(
@@ -165,8 +166,11 @@ class Config:
             refuse(f"a theory is named by a word, not {self.theory!r}")
         if not isinstance(self.couplings, Mapping):
             refuse(f"couplings are values by name, not {self.couplings!r}")
-        if not isinstance(self.source, Mapping | None):
-            refuse("the run to go on from is a record")
+        source, depth = self.source, 0
+        while source is not None:
+            if not isinstance(source, Mapping) or depth == _DEEPEST:
+                refuse(f"the run to go on from is a record, {_DEEPEST} deep at most")
+            source, depth = source.get("source"), depth + 1
         for f in dataclasses.fields(self):
             if f.metadata:
                 object.__setattr__(self, f.name, _checked(f, getattr(self, f.name)))

@@ -21,6 +21,33 @@ def say(message: str) -> None:
     click.echo(message, err=True)
 
 
+def announce(
+    theory: str, shape: Sequence[int], couplings: Mapping[str, Any] | Sequence[Mapping[str, Any]]
+) -> None:
+    """Say, before the work, what it is on: the theory, its lattice and every coupling in use.
+
+    `couplings` are values or ranges by name, or several points. Quiet with --json, whose object
+    names them.
+    """
+    context = click.get_current_context(silent=True)
+    if context is not None and context.params.get("as_json"):
+        return
+    if not isinstance(couplings, Mapping):
+        values = {name: sorted({point[name] for point in couplings}) for name in couplings[0]}
+        couplings = {name: _span(several) for name, several in values.items()}
+    from lattice_flows.config import show as shown
+
+    words = {k: v if isinstance(v, str) else shown(v) for k, v in couplings.items()}
+    say(_headline(theory, shape, words))
+
+
+def _span(values: Sequence[float]) -> str:
+    from lattice_flows.config import show as shown
+
+    ends = (values[0], values[-1])
+    return shown(ends[0]) if len(values) == 1 else f"{shown(ends)}:{len(values)}"
+
+
 def json_text(result: Mapping[str, Any]) -> str:
     """One JSON object. Raises Failure for a number that is not finite, rather than hiding it."""
     try:
@@ -42,12 +69,16 @@ def table(rows: Iterable[Sequence[str]]) -> str:
 
 def headline(result: Mapping[str, Any]) -> str:
     """Theory, lattice and couplings of a result in one line."""
+    words = {name: f"{value:g}" for name, value in result["couplings"].items()}
+    return _headline(result["theory"], result["shape"], words)
+
+
+def _headline(theory: str, shape: Sequence[int], couplings: Mapping[str, str]) -> str:
     import theories
 
-    on_lattice = issubclass(theories.find(result["theory"]), theories.LatticeTheory)
-    shape = "x".join(map(str, result["shape"]))
-    couplings = "  ".join(f"{name} {value:g}" for name, value in result["couplings"].items())
-    return f"{result['theory']}  {shape} {'sites' if on_lattice else 'dimensions'}  {couplings}"
+    on_lattice = issubclass(theories.find(theory), theories.LatticeTheory)
+    size = "x".join(map(str, shape)) + (" sites" if on_lattice else " dimensions")
+    return "  ".join([theory, size, *(f"{name} {value}" for name, value in couplings.items())])
 
 
 def readable(result: Mapping[str, Any]) -> str:

@@ -58,6 +58,7 @@ def evaluate(
     sampler = Sampler.load(run, double)
     refuse_draws(n, sampler.theory.sites, None)
     theory, key = sampler.theory, _options.command_key("evaluate", seed)
+    _output.announce(config.theory, config.shape, points)
     grid = [theory.from_values(**point) for point in points]
     results = []
     if len(grid) == 1:

@@ -83,6 +83,7 @@ def hmc(
 
     key = _options.command_key("hmc", seed)
     draws = -(-n // chains)
+    _output.announce(theory, model.shape, couplings._asdict())
     ensemble = run_hmc(model, couplings, key, chains, draws, warm_up=warm_up, every=every)
     measurement = ensemble.measure()
     result = _output.measured(ensemble, measurement)

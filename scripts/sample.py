@@ -47,6 +47,7 @@ def sample(
 
     sampler = Sampler.load(run, double)
     refuse_draws(n, sampler.theory.sites, output)
+    _output.announce(run.config.theory, run.config.shape, point)
     ensemble = sampler.draw(
         sampler.theory.from_values(**point), _options.command_key("sample", seed), n
     )

@@ -88,6 +88,7 @@ def scan(
 
     sampler = Sampler.load(run, double)
     refuse_draws(n, sampler.theory.sites, None)
+    _output.announce(config.theory, config.shape, points)
     couplings = [sampler.theory.from_values(**point) for point in points]
     with progress(f"scan {path}", total or len(points)) as report:
         result = scan_sampler(

@@ -9,7 +9,7 @@ import click
 from lattice_flows.config import Config
 from lattice_flows.interrupt import deferred
 from lattice_flows.resources import refuse_training
-from lattice_flows.scripts import _options, _training, _values
+from lattice_flows.scripts import _options, _output, _training, _values
 from lattice_flows.scripts._command import Command
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def _train(
         config = _new_config(path, typed, given, resume)
     with lock(path):
         run = Run.create(path, config, overwrite=overwrite) if config else Run.open(path)
+        _output.announce(run.config.theory, run.config.shape, run.config.couplings)
         _training.carry_on(run, resume=resume, interrupted=interrupted)
         return run
 

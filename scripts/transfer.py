@@ -93,6 +93,7 @@ def _transfer(
                 f"{path} does not go on from {source}: give the RUN that it was made from"
             )
         with lock(path):
+            _output.announce(run.config.theory, run.config.shape, run.config.couplings)
             _training.carry_on(run, resume=True, interrupted=interrupted)
         return run, None
     refuse_existing(path, overwrite)
@@ -105,6 +106,7 @@ def _transfer(
     state = first_state(config, old)  # all that may be refused is, before anything is written
     with lock(path):
         run = Run.create(path, config, overwrite=overwrite, state=state)
+        _output.announce(config.theory, config.shape, config.couplings)
         reach = _reach(run)
         _training.carry_on(run, resume=True, interrupted=interrupted)
     return run, reach
