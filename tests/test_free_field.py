@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray
 from command_line import call, refused
 from helpers import free_answers
 from scipy import stats
 
+from lattice_flows import checkpoint
+from lattice_flows.config import Config
 from lattice_flows.ensemble import Ensemble
+from lattice_flows.model import build
+from lattice_flows.run import Run
 from theories import FreeField, LatticeFlowsError, TransferMatrix
 
 SHAPES = [(7,), (3, 4), (4, 4), (2, 3, 4), (2, 2, 2, 3)]
@@ -113,3 +120,36 @@ def test_the_command_knows_it_in_every_dimension():
     assert "greater than 0" in refused(
         "exact", "free-field", "--shape", "8x8", "--mass-squared", -1
     )
+
+
+def test_evaluate_and_scan_stand_beside_exact_answers_in_two_dimensions(tmp_path):
+    """The base is the free field, the field next to nothing: a flow that is all but exact."""
+    run = Run.create(
+        tmp_path / "run",
+        Config(
+            theory="free-field",
+            shape=(2, 3),
+            couplings={"mass_squared": (0.3, 0.6)},
+            width=4,
+            ode_steps=2,
+        ),
+    )
+    params = build(run.config).init(jax.random.key(0))
+    single = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params)
+    checkpoint.save(run.path / "checkpoint.npz", {"params": single})
+    run.finish()
+    said = refused("evaluate", run.path)
+    assert "e.g. --mass-squared 0.3" in said
+    file = tmp_path / "s.nc"
+    done = call(
+        *("scan", run.path, "--mass-squared", "0.3,0.6", "-n", 256),
+        *("-o", file, "--plot", tmp_path / "s.png"),
+    )
+    assert done.exit_code == 0, done.output
+    assert done.stderr.startswith("free-field  2x3 sites  mass_squared 0.3:0.6:2\n")
+    with xarray.open_dataset(file) as scan:
+        for i, mass_squared in enumerate((0.3, 0.6)):
+            for name, value in free_answers(FreeField((2, 3)), mass_squared).items():
+                assert float(scan[f"{name}_exact"][i]) == pytest.approx(value, rel=1e-12), name
+                assert abs(scan[name][i] - value) <= 5 * scan[f"{name}_stderr"][i] + 1e-9, name
+    assert (tmp_path / "s.png").stat().st_size > 5000
