@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lattice_flows.ensemble import Ensemble
 from lattice_flows.files import Dataset, atomic_write, read_dataset
+from lattice_flows.plot_checks import check
 from lattice_flows.plot_scan import plot_scan
 from lattice_flows.plot_style import (
     COLOURS,
@@ -40,9 +41,12 @@ def plot_file(path: str | os.PathLike) -> Figure:
 
     Raises LatticeFlowsError for a file that is none of these.
     """
+    _matplotlib()
     dataset = read_dataset(
         path, "reproduction", "scan", "ensemble", "observables", lazy=("configuration",)
     )
+    if dataset.attributes["lf_format"] != "reproduction":
+        check(dataset)
     draw = {
         "scan": plot_scan,
         "ensemble": plot_ensemble,
@@ -52,8 +56,20 @@ def plot_file(path: str | os.PathLike) -> Figure:
     return draw[dataset.attributes["lf_format"]](dataset)
 
 
+def _matplotlib() -> None:
+    """Import matplotlib; raises LatticeFlowsError where its settings cannot be read."""
+    try:
+        import matplotlib as matplotlib
+    except (OSError, RuntimeError, ValueError) as error:
+        raise LatticeFlowsError(
+            f"matplotlib cannot start: {error}: mend or remove its settings (matplotlibrc, "
+            "MATPLOTLIBRC, MPLCONFIGDIR)"
+        ) from error
+
+
 def figure_format(path: str | os.PathLike) -> str:
     """The format that the suffix of `path` names; raises LatticeFlowsError where there is none."""
+    _matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     suffix = Path(path).suffix[1:].lower()
@@ -78,7 +94,17 @@ def _plot_reproduction(dataset: Dataset) -> Figure:
     # imported here only: an experiment loads what it computes with, too
     from lattice_flows.reproduce import find
 
-    return find(str(dataset.json("lf_config").get("experiment"))).draw(dataset)
+    config = dataset.json("lf_config")
+    experiment = find(str(config.get("experiment") if isinstance(config, dict) else config))
+    try:
+        figure = experiment.draw(dataset)
+        figure.draw_without_rendering()  # mathematical type is read there
+    except (IndexError, KeyError, TypeError, ValueError) as error:  # of what was read
+        raise LatticeFlowsError(
+            f"{dataset.path} does not hold what the figure of {experiment.name} shows: "
+            "reproduce it again"
+        ) from error
+    return figure
 
 
 def plot_ensemble(dataset: Dataset) -> Figure:

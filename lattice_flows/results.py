@@ -77,7 +77,7 @@ def exact_result(theory: Theory, couplings: Any) -> dict[str, Any]:
 
 def _remedy(theory: Theory) -> str:
     if isinstance(theory, LatticeTheory):
-        return "of lattices for chains only, give a single number of sites"
+        return "of lattices for chains only (and the free field), give a single number of sites"
     return "give couplings nearer to their defaults"
 
 

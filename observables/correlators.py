@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from theories import LatticeFlowsError, LatticeTheory, TransferMatrix
+from theories import GaussianAnswers, LatticeFlowsError, LatticeTheory, TransferMatrix
 
 from .chains import as_chains, chain_estimates
 from .estimators import jackknife
@@ -74,8 +74,8 @@ def correlator(
     return Correlator(found[:r], errors[:r], found[r:], errors[r:])
 
 
-def exact_correlator(exact: TransferMatrix) -> Correlator:
-    """C(r) and Δ(r) of a chain, without errors, from its transfer matrix."""
+def exact_correlator(exact: TransferMatrix | GaussianAnswers) -> Correlator:
+    """C(r) and Δ(r) of a chain or of the free field, without errors."""
     r = exact.length // 2 + 1
     found = _values(np.append(exact.correlator()[:r], exact.magnetization), exact.length)
     none = np.zeros_like(found)

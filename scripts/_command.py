@@ -13,7 +13,7 @@ import click
 
 from lattice_flows import compile_cache
 from lattice_flows.interrupt import leave_at_once
-from lattice_flows.scripts import _notes
+from lattice_flows.scripts import _environment, _notes, _streams
 
 # The matrices of the exact answers are small: threads of a BLAS only get in each other's way there,
 # badly so beside jax's own on a busy machine. To be set before numpy is loaded.
@@ -33,7 +33,19 @@ class Failure(click.ClickException):
 
 
 class OneLineErrors(click.Command):
-    """A command whose library errors and wrong usage become a `Failure`."""
+    """A command whose library errors and wrong usage become a `Failure`.
+
+    Flags may be written with _ for -.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.context_settings.setdefault("token_normalize_func", _dashed)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        _environment.settle()
+        with _streams.forgiving():
+            return super().main(*args, **kwargs)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         try:
@@ -48,6 +60,8 @@ class OneLineErrors(click.Command):
             return super().invoke(ctx)
         except click.UsageError as error:
             raise _usage(error) from error
+        except (click.ClickException, click.exceptions.Exit):
+            raise  # said already
         except BrokenPipeError:
             raise  # the reader has gone: Click ends quietly
         except OSError as error:
@@ -115,6 +129,10 @@ def _keep_programs(folder: Path | None, none: bool) -> None:
         click.echo(f"note: compiled programs are not kept: {trouble}", err=True)
 
 
+def _dashed(token: str) -> str:
+    return token.replace("_", "-")
+
+
 def _usage(error: click.UsageError) -> Failure:
     where = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
     return Failure(error.format_message() + where, exit_code=2)
@@ -122,6 +140,8 @@ def _usage(error: click.UsageError) -> Failure:
 
 def _translate(error: Exception) -> NoReturn:
     """Raise a library's error as a Failure, and a defect of the program as it is."""
+    if why := _environment.explain(error):
+        raise Failure(why) from error
     # imported here only: --help must not wait for jax
     from lattice_flows.interrupt import Interrupted
     from theories.errors import LatticeFlowsError

@@ -120,7 +120,7 @@ def report(summary: Mapping[str, Any], output: Path | None, as_json: bool) -> No
     if output is not None:
         _output.write_json(output, summary)
     if as_json:
-        click.echo(_output.json_text(summary))
+        _output.show(_output.json_text(summary))
 
 
 def refuse_contradictions(run: "Run", typed: Mapping[str, Any], given: _values.Given) -> None:

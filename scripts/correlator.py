@@ -44,7 +44,7 @@ def correlator(
         _output.write_json(output, result)
     elif output is not None:
         save_correlator(output, ensemble, measurement, found, exact)
-    click.echo(_output.json_text(result) if as_json else _readable(result))
+    _output.show(_output.json_text(result) if as_json else _readable(result))
     _output.check_reliable(_output.measured(ensemble, measurement))
 
 

@@ -20,18 +20,22 @@ if TYPE_CHECKING:
 @_options.couplings
 @_options.draws
 @click.option(
-    "--chains", type=click.IntRange(1), default=64, show_default=True, help="Independent chains."
+    "--chains",
+    type=click.IntRange(1, 10**6),
+    default=64,
+    show_default=True,
+    help="Independent chains.",
 )
 @click.option(
     "--warm-up",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 10**7),
     default=200,
     show_default=True,
     help="Trajectories before the first draw.",
 )
 @click.option(
     "--every",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 10**6),
     default=5,
     show_default=True,
     help="Trajectories from one draw to the next.",
@@ -83,8 +87,12 @@ def hmc(
         from lattice_flows.blocks import Blocks
         from lattice_flows.reference import Plan
         from lattice_flows.reference import hmc as run_hmc
+        from lattice_flows.resources import refuse_draws, refuse_memory
 
-        seed = seed or 0
+        refuse_draws(n, model.sites, output)
+        refuse_memory(f"{chains} chains of {model.sites} sites", 64.0 * chains * model.sites)
+        refuse_memory("so many trajectories", 8.0 * (n / chains * every + warm_up))
+        _output.announce(theory, model.shape, couplings._asdict())
         plan = Plan(chains, -(-n // chains), warm_up, every)
         record = _drawing.record(
             "hmc",
@@ -92,7 +100,7 @@ def hmc(
             shape=model.shape,
             couplings=couplings._asdict(),
             **plan._asdict(),
-            seed=seed,
+            seed=seed or 0,
             x64=jax.config.jax_enable_x64,  # pyright: ignore[reportAttributeAccessIssue]
         )
         kept = _drawing.parts(output, record, resume=resume, overwrite=overwrite)
@@ -103,7 +111,7 @@ def hmc(
                 ensemble = run_hmc(
                     model,
                     couplings,
-                    jax.random.key(seed),
+                    _options.command_key("hmc", seed),
                     **plan._asdict(),
                     blocks=Blocks(parts, interrupted),
                     report=report,

@@ -48,13 +48,14 @@ def sample(
         run = Run.open(path)
         point = run.config.check_couplings(_values.point(run.config.theory, given), extrapolate)
 
-        import jax
-
         from lattice_flows.blocks import Blocks
         from lattice_flows.invariance import checked, recorded
+        from lattice_flows.resources import refuse_draws
         from lattice_flows.sampler import Sampler
 
-        sampler, seed = Sampler.load(run, double), seed or 0
+        sampler = Sampler.load(run, double)
+        refuse_draws(n, sampler.theory.sites, output)
+        _output.announce(run.config.theory, run.config.shape, point)
         _output.note_unfinished(sampler)
         couplings = sampler.theory.from_values(**point)
         record = _drawing.record(
@@ -62,7 +63,7 @@ def sample(
             run=_drawing.digest(run),
             couplings=couplings._asdict(),
             n=n,
-            seed=seed,
+            seed=seed or 0,
             x64=double,
         )
         kept = _drawing.parts(output, record, resume=resume, overwrite=overwrite)
@@ -71,7 +72,8 @@ def sample(
                 return
             with progress(f"sample {path}", n) as report:
                 blocks = Blocks(parts, interrupted)
-                ensemble = sampler.draw(couplings, jax.random.key(seed), n, blocks, report)
+                key = _options.command_key("sample", seed)
+                ensemble = sampler.draw(couplings, key, n, blocks, report)
             measurement = checked(ensemble, ensemble.measure())
             ensemble = _drawing.recorded(recorded(ensemble, measurement), record)
             result = _output.measured(ensemble, measurement)

@@ -22,7 +22,7 @@ POINTS = 16
 @click.option(
     "--adaptive",
     "total",
-    type=click.IntRange(3),
+    type=click.IntRange(3, _values.MOST_POINTS),
     metavar="N",
     help="Add points where they tell most, N in all.",
 )
@@ -87,12 +87,13 @@ def scan(
             config.check_couplings(p, extrapolate) for p in _values.grid(config.theory, given)
         ]
 
-        import jax
-
+        from lattice_flows.resources import refuse_draws
         from lattice_flows.sampler import Sampler
         from lattice_flows.scanning import scan as scan_sampler
 
-        sampler, seed = Sampler.load(run, double), seed or 0
+        sampler = Sampler.load(run, double)
+        refuse_draws(n, sampler.theory.sites, None)
+        _output.announce(config.theory, config.shape, points)
         _output.note_unfinished(sampler)
         couplings = [sampler.theory.from_values(**point) for point in points]
         record = _drawing.record(
@@ -100,7 +101,7 @@ def scan(
             run=_drawing.digest(run),
             couplings=[point._asdict() for point in couplings],
             n=n,
-            seed=seed,
+            seed=seed or 0,
             x64=double,
             adaptive=total,
             combine=combine,
@@ -116,7 +117,7 @@ def scan(
                 result = scan_sampler(
                     sampler,
                     couplings,
-                    jax.random.key(seed),
+                    _options.command_key("scan", seed),
                     n,
                     report,
                     points=total,

@@ -9,7 +9,8 @@ import click
 
 from lattice_flows.config import Config
 from lattice_flows.interrupt import deferred
-from lattice_flows.scripts import _options, _training, _values
+from lattice_flows.resources import refuse_training
+from lattice_flows.scripts import _options, _output, _training, _values
 from lattice_flows.scripts._command import Command
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @_training.options(defaults=True)
 @click.option("--resume", is_flag=True, help="Carry the run on; make it where there is none.")
 @_training.save_every
-@_options.output("Also write the summary of the run as JSON.")
+@_options.output("Also write the summary of the run as JSON.", suffixes=(".json",))
 @_options.common
 def train(
     path: Path,
@@ -79,6 +80,7 @@ def _train(
         config = _new_config(path, typed, given, resume)
     with lock(path):
         run = Run.create(path, config, overwrite=overwrite) if config else Run.open(path)
+        _output.announce(run.config.theory, run.config.shape, run.config.couplings)
         carry_on(run, resume=resume)
         return run
 
@@ -93,7 +95,9 @@ def _new_config(path: Path, typed: Mapping[str, Any], given: _values.Given, resu
     if missing:
         why = f"there is no run at {path} to resume; " if resume else ""
         raise click.UsageError(f"{why}a new run needs {' and '.join(missing)}")
-    return Config(couplings=_values.trained(typed["theory"], given), **typed)
+    config = Config(couplings=_values.trained(typed["theory"], given), **typed)
+    refuse_training(config)  # before anything is written
+    return config
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import click
 from lattice_flows.config import Config
 from lattice_flows.config_rules import boundary
 from lattice_flows.interrupt import deferred
+from lattice_flows.resources import refuse_training
 from lattice_flows.scripts import _options, _output, _training, _values
 from lattice_flows.scripts._command import Command, Failure
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 @_training.options(defaults=False)
 @click.option("--resume", is_flag=True, help="Carry NEW_RUN on; make it where there is none.")
 @_training.save_every
-@_options.output("Also write the summary of the run as JSON.")
+@_options.output("Also write the summary of the run as JSON.", suffixes=(".json",))
 @_options.common
 def transfer(
     source: Path,
@@ -98,10 +99,12 @@ def _transfer(
                 f"{path} does not go on from {source}: give the RUN that it was made from"
             )
         with lock(path):
+            _output.announce(run.config.theory, run.config.shape, run.config.couplings)
             carry_on(run, resume=True)
         return run, None
     refuse_existing(path, overwrite)
     config = _config(old.config, typed, given)
+    refuse_training(config)  # before anything is written
     if config.x64:
         _options.use_double_precision()
     from lattice_flows.transfer import first_state
@@ -109,6 +112,7 @@ def _transfer(
     state = first_state(config, old)  # all that may be refused is, before anything is written
     with lock(path):
         run = Run.create(path, config, overwrite=overwrite, state=state)
+        _output.announce(config.theory, config.shape, config.couplings)
         reach = _reach(run)
         carry_on(run, resume=True)
     return run, reach
@@ -116,12 +120,10 @@ def _transfer(
 
 def _reach(run: "Run") -> list[dict[str, Any]]:
     """What the flow is worth before it is trained on, told to the user, too."""
-    import jax
-
     from lattice_flows.sampler import Sampler
     from lattice_flows.transfer import reach
 
-    found = reach(Sampler.load(run), jax.random.key(run.config.seed))
+    found = reach(Sampler.load(run), _options.command_key("transfer", run.config.seed))
     for point in found:
         where = ", ".join(f"{k} {v:g}" for k, v in point["couplings"].items())
         ess = "none, the flow diverges" if point["ess"] is None else f"{point['ess']:.3g}"
