@@ -133,6 +133,7 @@ def scan(
                 parts.remove()
 
             _output.deliver(result.results, as_json, output, save)
+            parts.remove()
             if output is not None and figure is not None:
                 _draw(output, figure)
     _output.check_reliable(*result.results)
