@@ -226,12 +226,12 @@ def _point(dataset: Dataset) -> tuple[Theory, Any]:
     try:
         theory = theories.make(config["theory"], tuple(config["shape"]))
         values = config["couplings"]
+        couplings = theory.from_values(**values)
+        theory.validate(couplings)
         if missing := [name for name in theory.Couplings._fields if name not in values]:
             raise LatticeFlowsError(
                 f"{dataset.path} does not say what {missing[0]} is: write the file again"
             )
-        couplings = theory.from_values(**values)
-        theory.validate(couplings)
     except (KeyError, TypeError) as error:
         raise LatticeFlowsError(
             f"{dataset.path} does not say which theory it is of: write the file again"

@@ -20,7 +20,7 @@ from lattice_flows.adaptive import next_coupling
 from lattice_flows.blocks import Blocks, Parts
 from lattice_flows.combine import Reweighted, pool
 from lattice_flows.ensemble import Ensemble, config_of
-from lattice_flows.files import Variable, to_json
+from lattice_flows.files import Variable
 from lattice_flows.interrupt import Interrupted
 from lattice_flows.invariance import checked
 from lattice_flows.results import save_results
@@ -161,7 +161,7 @@ def _load(parts: Parts, name: str) -> Any:
 
 
 def _save(parts: Parts, name: str, report: Mapping[str, Any]) -> None:
-    parts.save(name, {"report": np.array(to_json(report))})
+    parts.save(name, {"report": np.array(json.dumps(report))})  # in its order
 
 
 def _measure(ensemble: Ensemble | Reweighted, slopes: Sequence[str]) -> dict[str, Any]:

@@ -92,9 +92,9 @@ def test_chains_carried_on_are_those_of_one_go():
 def test_a_scan_carried_on_finds_what_one_in_one_go_does(chain, options):
     sampler, key = Sampler.load(chain), jax.random.key(4)
     grid = [sampler.theory.from_values(m=m, lam=1.0, alpha=0.1) for m in (-1.2, -1.0, -0.8)]
-    at_once = scan(sampler, grid, key, 300, **options)
+    at_once = scan(sampler, grid, key, 2048, **options)
     found, stops = carried_on(
-        lambda parts, stop: scan(sampler, grid, key, 300, parts=parts, interrupted=stop, **options)
+        lambda parts, stop: scan(sampler, grid, key, 2048, parts=parts, interrupted=stop, **options)
     )
     assert stops >= 2
     assert found.results == at_once.results
@@ -170,8 +170,8 @@ HMC = ("hmc", "phi4", "--sites", 4, "--m", 0.5, "-n", 40, "--chains", 4, "-o", "
 
 
 def test_what_is_finished_is_left_as_it_is(chain):
-    sample = ("sample", chain.path, "--m", -1, "-n", 300, "-o", "out.nc")
-    scans = ("scan", chain.path, "--m", "-1.2:-0.8:2", "-n", 300, "-o", "out.nc")
+    sample = ("sample", chain.path, "--m", -1, "-n", 2048, "-o", "out.nc")
+    scans = ("scan", chain.path, "--m", "-1.2:-0.8:2", "-n", 2048, "-o", "out.nc")
     for command, other in ((HMC, "--every"), (sample, "-n"), (scans, "-n")):
         assert call(*command, "--resume").exit_code in (0, 3)  # nothing to resume: it begins
         assert [p.name for p in Path().iterdir()] == ["out.nc"]
