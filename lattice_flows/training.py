@@ -21,6 +21,7 @@ import numpy as np
 import optax
 
 from lattice_flows.base_fit import fit_base
+from lattice_flows.compiling import compiled
 from lattice_flows.config import Config
 from lattice_flows.interrupt import Interrupted, writing
 from lattice_flows.model import build
@@ -85,9 +86,9 @@ class Trainer:
         self.objective = OBJECTIVES[config.objective](self.model.setting)
         self.dtype = jnp.float64 if config.x64 else jnp.float32
         self.pace = 1  # steps in about a second, at most CHUNK
-        self._compiled_base = jax.jit(self._base)
-        self._compiled_init = jax.jit(self._init)
-        self._compiled_advance = jax.jit(self._advance)
+        self._compiled_base = compiled(self._base)
+        self._compiled_init = compiled(self._init)
+        self._compiled_advance = compiled(self._advance)
 
     @property
     def plan(self) -> Plan:
