@@ -21,6 +21,7 @@ import numpy as np
 import optax
 
 from lattice_flows.base_fit import fit_base
+from lattice_flows.compiling import compiled
 from lattice_flows.config import Config
 from lattice_flows.interrupt import Interrupted, writing
 from lattice_flows.model import build
@@ -85,9 +86,9 @@ class Trainer:
         self.objective = OBJECTIVES[config.objective](self.model.setting)
         self.dtype = jnp.float64 if config.x64 else jnp.float32
         self.pace = 1  # steps in about a second, at most CHUNK
-        self._compiled_base = jax.jit(self._base)
-        self._compiled_init = jax.jit(self._init)
-        self._compiled_advance = jax.jit(self._advance)
+        self._compiled_base = compiled(self._base)
+        self._compiled_init = compiled(self._init)
+        self._compiled_advance = compiled(self._advance)
 
     @property
     def plan(self) -> Plan:
@@ -104,8 +105,13 @@ class Trainer:
             known = known._replace(base=self._compiled_base(plan, key))
         return self._compiled_init(plan, key, known)
 
-    def advance(self, state: State, steps: int) -> tuple[State, dict[str, np.ndarray]]:
-        """The state `steps` steps on, and the metrics of each of them, (steps,)."""
+    def advance(self, state: State, steps: int) -> tuple[State, dict[str, float]]:
+        """The state `steps` steps on, and the means of their metrics, of CHUNK at most."""
+        state, metrics = self.take(state, steps)
+        return state, _means([metrics])
+
+    def take(self, state: State, steps: int) -> tuple[State, dict[str, np.ndarray]]:
+        """The state `steps` steps on, and the metrics of each of them, of CHUNK at most."""
         state, metrics = self._compiled_advance(self.plan, state, np.int32(steps))
         return state, {name: np.asarray(values)[:steps] for name, values in metrics.items()}
 
@@ -224,7 +230,7 @@ def advance(
         if parts and interrupted():
             raise Interrupted
         steps, begin = min(left, trainer.pace), time.monotonic()
-        state, metrics = trainer.advance(state, steps)
+        state, metrics = trainer.take(state, steps)
         seconds = (time.monotonic() - begin) / steps
         trainer.pace = int(np.clip(_ASKED_EVERY / seconds, 1, CHUNK))
         parts.append(metrics)
@@ -235,8 +241,15 @@ def advance(
             f"the training diverged at step {int(state.step)} (the gradient is not finite); the "
             "last good checkpoint is kept: train a new run with a smaller --learning-rate"
         )
-    means = {k: np.mean(np.concatenate([part[k] for part in parts]), dtype=float) for k in parts[0]}
-    return state, {name: float(mean) for name, mean in means.items()}
+    return state, _means(parts)
+
+
+def _means(parts: list[dict[str, np.ndarray]]) -> dict[str, float]:
+    """Over all steps: the same however many parts they were taken in."""
+    return {
+        name: float(np.mean(np.concatenate([part[name] for part in parts]), dtype=np.float64))
+        for name in parts[0]
+    }
 
 
 def train(

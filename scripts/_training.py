@@ -57,10 +57,11 @@ def notify(signal: str) -> None:
 
 
 def abandoned(path: Path) -> str:
-    """What is left of a run whose process is ended while jax compiles."""
-    from lattice_flows.run import Run
+    """What is left of a run whose process is ended while jax compiles.
 
-    if Run.exists(path):
+    Imports nothing: the thread that is given up may be at that, and holds locks.
+    """
+    if (path / "config.json").is_file():
         return f"{path} is interrupted, its last checkpoint is kept; to go on: {_again(path)}"
     return f"interrupted before {path} was made: run the command again"
 
