@@ -25,6 +25,7 @@ from scipy.special import logsumexp
 
 from lattice_flows import metrics
 from lattice_flows.ensemble import Ensemble, config_of
+from lattice_flows.results import known
 from lattice_flows.sampler import Sampler
 from observables import kish_ess
 from theories import Theory
@@ -100,7 +101,7 @@ def _judge(sampler: Sampler, ensemble: Ensemble, key: jax.Array) -> dict[str, An
         "log_z_error": log_z.value - exact.log_z,
         "log_z_error_stderr": log_z.stderr,
         **_distances(sampler.theory, couplings, ensemble.configurations, samples, rng),
-        "exact": {name: float(answers[name]) for name in names},
+        "exact": known(answers, names),
     }
 
 

@@ -19,7 +19,7 @@ from lattice_flows.adaptive import next_coupling
 from lattice_flows.combine import Reweighted, pool
 from lattice_flows.ensemble import Ensemble, config_of
 from lattice_flows.files import Variable
-from lattice_flows.results import save_results
+from lattice_flows.results import known, save_results
 from lattice_flows.sampler import Sampler
 from observables import exact_derivatives, quantities
 from theories import LatticeFlowsError, Theory
@@ -116,7 +116,7 @@ def _measure(ensemble: Ensemble | Reweighted, slopes: Sequence[str]) -> dict[str
 
 def _exact(
     theory: Theory, result: Mapping[str, Any], slopes: Sequence[str]
-) -> dict[str, float] | None:
+) -> dict[str, float | None] | None:
     """The exact value of all that was measured at a point, None where none are known."""
     couplings = theory.from_values(**result["couplings"])
     exact = theory.exact(couplings)
@@ -125,7 +125,7 @@ def _exact(
     answers = exact.observables()
     names = [*result["observables"], "log_z"]
     slopes_there = exact_derivatives(theory, couplings, slopes) or {}
-    return {name: float(answers[name]) for name in names} | slopes_there
+    return known({**answers, **slopes_there}, [*names, *slopes_there])
 
 
 def _varying(grid: Sequence[Any]) -> tuple[str, ...]:

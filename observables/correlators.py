@@ -73,10 +73,8 @@ def correlator(
 
 def exact_correlator(exact: TransferMatrix) -> Correlator:
     """C(r) and Δ(r) of a chain, without errors, from its transfer matrix."""
-    r = exact.length // 2 + 1
-    found = _values(np.append(exact.correlator()[:r], exact.magnetization), exact.length)
-    none = np.zeros_like(found)
-    return Correlator(found[:r], none[:r], found[r:], none[r:])
+    value, gap = exact.connected_correlator()[: exact.length // 2 + 1], exact.correlator_gaps()
+    return Correlator(value, np.zeros_like(value), gap, np.zeros_like(gap))
 
 
 def _samples(phi: Array) -> Array:
