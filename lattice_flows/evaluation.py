@@ -27,6 +27,7 @@ from scipy.special import logsumexp
 from lattice_flows import metrics
 from lattice_flows.ensemble import Ensemble, config_of
 from lattice_flows.invariance import checked
+from lattice_flows.results import known
 from lattice_flows.sampler import Sampler
 from lattice_flows.verdict import failed_forward, failed_log_z, largest_pull
 from observables import Estimate, Measurement, kish_ess
@@ -136,7 +137,7 @@ def _judge(
         "log_z_error": log_z.value - exact.log_z,
         "log_z_error_stderr": log_z.stderr,
         **_distances(sampler.theory, couplings, ensemble.configurations, samples, rng),
-        "exact": {name: float(answers[name]) for name in names},
+        "exact": known(answers, names),
     }
 
 

@@ -6,7 +6,7 @@ observables and log_z as {"value", "stderr"} pairs, ess, max_weight_share, relia
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,8 @@ _TITLES = {
 def exact_result(theory: Theory, couplings: Any) -> dict[str, Any]:
     """The exact answers at one coupling point, errors 0.
 
-    There is no ensemble, so `ess` and `max_weight_share` are None.
+    What is lost in rounding errors is None, and the result has NAME_bound of it. There is no
+    ensemble, so `ess` and `max_weight_share` are None.
     Raises LatticeFlowsError where none are known, as on lattices of more than one dimension.
     """
     exact = theory.exact(couplings)
@@ -57,22 +58,31 @@ def exact_result(theory: Theory, couplings: Any) -> dict[str, Any]:
         )
     answers = dict(exact.observables())
     log_z = answers.pop("log_z")
+    bounds = {name: answers.pop(name) for name in list(answers) if name.endswith("_bound")}
     return {
         "theory": theory.name,
         "shape": list(theory.shape),
         "couplings": {name: float(value) for name, value in couplings._asdict().items()},
         "observables": {
-            name: {
+            name: {"value": None, "stderr": None}
+            if np.isnan(value).any()
+            else {
                 "value": np.asarray(value).tolist(),
                 "stderr": np.zeros(np.shape(value)).tolist(),
             }
             for name, value in answers.items()
         },
         "log_z": {"value": float(log_z), "stderr": 0.0},
+        **bounds,
         "ess": None,
         "max_weight_share": None,
         "reliable": True,
     }
+
+
+def known(answers: Mapping[str, Any], names: Iterable[str]) -> dict[str, float | None]:
+    """The exact answers of these names; None for those that are lost in rounding errors."""
+    return {name: None if np.isnan(answers[name]) else float(answers[name]) for name in names}
 
 
 def _remedy(theory: Theory) -> str:
@@ -119,8 +129,8 @@ def save_results(
         pairs = [row[name] or {"value": None, "stderr": None} for row in estimates]
         answers = [row.get(name) for row in exact]
         variables |= _estimate(name, pairs, answers, names.get(name) or name)
-    for name in results[0]:
-        values = [r[name] for r in results]
+    for name in dict.fromkeys(name for r in results for name in r):
+        values = [r.get(name) for r in results]
         if any(isinstance(v, float | int) for v in values):
             variables[name] = _variable(name, values, names.get(name, name.replace("_", " ")))
     if all("failed" in r for r in results):
@@ -155,7 +165,8 @@ def _estimate(
     unknown = all(answer is None for answer in exact)
     answers = None if unknown else np.array(exact, dtype=float)  # None is NaN then
     variables = estimate_variables(name, value, stderr, title, dimensions, answers)
-    if not stderr.any() and answers is None:  # the value itself is the exact one
+    exact_ones = (stderr == 0) | np.isnan(value)
+    if exact_ones.all() and answers is None:  # the value itself is the exact one
         del variables[f"{name}_stderr"]
     return variables
 

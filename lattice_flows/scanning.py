@@ -23,7 +23,7 @@ from lattice_flows.ensemble import Ensemble, config_of
 from lattice_flows.files import Variable
 from lattice_flows.interrupt import Interrupted
 from lattice_flows.invariance import checked
-from lattice_flows.results import save_results
+from lattice_flows.results import known, save_results
 from lattice_flows.sampler import Sampler
 from observables import exact_derivatives, quantities
 from theories import LatticeFlowsError, Theory
@@ -178,7 +178,7 @@ def _measure(ensemble: Ensemble | Reweighted, slopes: Sequence[str]) -> dict[str
 
 def _exact(
     theory: Theory, result: Mapping[str, Any], slopes: Sequence[str]
-) -> dict[str, float] | None:
+) -> dict[str, float | None] | None:
     """The exact value of all that was measured at a point, None where none are known."""
     couplings = theory.from_values(**result["couplings"])
     exact = theory.exact(couplings)
@@ -187,7 +187,7 @@ def _exact(
     answers = exact.observables()
     names = [*result["observables"], "log_z"]
     slopes_there = exact_derivatives(theory, couplings, slopes) or {}
-    return {name: float(answers[name]) for name in names} | slopes_there
+    return known({**answers, **slopes_there}, [*names, *slopes_there])
 
 
 def _varying(grid: Sequence[Any]) -> tuple[str, ...]:

@@ -77,9 +77,12 @@ def correlator(
 def exact_correlator(exact: TransferMatrix | GaussianAnswers) -> Correlator:
     """C(r) and Δ(r) of a chain or of the free field, without errors."""
     r = exact.length // 2 + 1
-    found = _values(np.append(exact.correlator()[:r], exact.magnetization), exact.length)
-    none = np.zeros_like(found)
-    return Correlator(found[:r], none[:r], found[r:], none[r:])
+    if isinstance(exact, TransferMatrix):
+        value, gap = exact.connected_correlator()[:r], exact.correlator_gaps()
+    else:
+        found = _values(np.append(exact.correlator()[:r], exact.magnetization), exact.length)
+        value, gap = found[:r], found[r:]
+    return Correlator(value, np.zeros_like(value), gap, np.zeros_like(gap))
 
 
 def _samples(phi: Array) -> Array:

@@ -87,7 +87,7 @@ def readable(result: Mapping[str, Any]) -> str:
     exact = result.get("exact") or {}
     measured = {**result["observables"], "log_z": result["log_z"], **result.get("derivatives", {})}
     rows = [
-        (name, quantity(pair), f"exact {exact[name]:.8g}" if name in exact else "")
+        (name, quantity(pair), f"exact {exact[name]:.8g}" if exact.get(name) is not None else "")
         for name, pair in measured.items()
     ]
     shown = {"theory", "shape", "couplings", "observables", "log_z", "derivatives", "exact"}

@@ -75,7 +75,7 @@ def _result(
         result["exact"] = {
             "correlator": at_distances.value.tolist(),
             "gap": [None, *at_distances.gap.tolist()],
-            "energy_gap": asymptotic,
+            "energy_gap": asymptotic if asymptotic == asymptotic else None,
         }
     return result
 
@@ -99,7 +99,7 @@ def _readable(result: dict[str, Any]) -> str:
         columns = [columns[0], shown[0], columns[1], shown[1]]
     rows = [[str(r), *row] for r, row in enumerate(zip(*columns, strict=True))]
     lines = [_output.headline(result), _output.table([header, *rows])]
-    if exact:
+    if exact and exact["energy_gap"] is not None:
         lines.append(f"gap of the infinite lattice: {exact['energy_gap']:.6g}")
     return "\n".join(lines)
 

@@ -132,8 +132,11 @@ def hmc(
     _output.check_reliable(result)
 
 
-def _exact(theory: "Theory", couplings: Any, names: Iterable[str]) -> dict[str, float] | None:
+def _exact(
+    theory: "Theory", couplings: Any, names: Iterable[str]
+) -> dict[str, float | None] | None:
     """Exact observables where they are known: in one dimension, unless that would be too hard."""
+    from lattice_flows.results import known
     from theories import LatticeFlowsError
 
     try:
@@ -142,8 +145,7 @@ def _exact(theory: "Theory", couplings: Any, names: Iterable[str]) -> dict[str, 
         return None
     if exact is None:
         return None
-    answers = exact.observables()
-    return {name: float(answers[name]) for name in names}
+    return known(exact.observables(), names)
 
 
 if __name__ == "__main__":
