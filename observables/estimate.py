@@ -1,4 +1,4 @@
-"""A number with its standard error, and intervals where a normal distribution does not give them."""
+"""A number with its standard error, and intervals that need no normal distribution."""
 
 from math import floor, isfinite, log10
 from typing import Any, NamedTuple

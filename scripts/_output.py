@@ -147,7 +147,11 @@ def quantity(pair: Mapping[str, Any] | None) -> str:
         return f"{value:.10g}"
     from observables.estimate import Estimate
 
-    return f"{value:.8g} (no error)" if stderr is None else str(Estimate(value, stderr))
+    return (
+        f"{value:.8g} (no error)"
+        if stderr is None
+        else str(Estimate(value, stderr, pair.get("interval_68")))
+    )
 
 
 def deliver(
