@@ -151,15 +151,13 @@ class Ensemble:
         if self.chains is not None:
             dimensions, sizes = ("chain", "draw"), (self.chains, n // self.chains)
             configurations = Chained(configurations, self.chains)
-        couplings = coupling_variables(self.couplings)
-        variables = couplings | {
+        variables = coupling_variables(self.couplings) | {
             name: Variable((name,), np.arange(size), f"number of the {name}")
             for name, size in zip(dimensions, sizes, strict=True)
         }
+        sites = site_dimensions(self.theory)
         variables["configuration"] = Variable(
-            dimensions + site_dimensions(self.theory),
-            configurations,
-            "field configuration phi",
+            dimensions + sites, configurations, "field configuration phi"
         )
         if self.log_weights is not None:
             variables["log_weight"] = Variable(
