@@ -43,7 +43,7 @@ def save_correlator(
         variables[f"correlator_interval_{percent}"] = Variable(
             ("distance", "bound"),
             getattr(found, f"interval_{percent}"),
-            f"ends of the interval that holds the correlator in {percent} % of repetitions",
+            f"ends of the {percent} % confidence interval of correlator",
         )
     if found.fit is not None:
         variables |= _fitted(found.fit)
@@ -77,10 +77,11 @@ def _fitted(fit: GapFit) -> dict[str, Variable]:
         "gap_fit_p_value": (fit.p_value, "p-value of the fit"),
     }
     pairs = {"gap_fit_window": (fit.window, "first and last distance of the fit")}
-    for percent in ("68", "95"):
-        if (ends := getattr(fit.gap, f"interval_{percent}")) is not None:
-            title = f"ends of the interval that holds the gap in {percent} % of repetitions"
-            pairs[f"gap_fit_interval_{percent}"] = (ends, title)
+    for kind, ends in fit.gap.intervals.items():
+        pairs[f"gap_fit_{kind}"] = (
+            ends,
+            f"ends of the {kind[-2:]} % confidence interval of gap_fit",
+        )
     return {
         **{name: Variable((), _known(x), title) for name, (x, title) in scalars.items()},
         **{name: Variable(("bound",), np.asarray(x), title) for name, (x, title) in pairs.items()},

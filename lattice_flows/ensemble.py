@@ -296,7 +296,9 @@ def save_measurement(path: str | os.PathLike, ensemble: Ensemble, measurement: M
         estimates["log_z"] = measurement.log_z
     variables = coupling_variables(ensemble.couplings)
     for name, estimate in estimates.items():
-        variables |= estimate_variables(name, estimate.value, estimate.stderr, names[name])
+        variables |= estimate_variables(
+            name, estimate.value, estimate.stderr, names[name], intervals=estimate.intervals
+        )
     variables |= {
         "ess": Variable((), np.asarray(measurement.ess), "effective sample size (Kish) / draws"),
         "max_weight_share": Variable(

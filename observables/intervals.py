@@ -73,9 +73,7 @@ def shape(
     mean, slopes = columns.mean(axis=0), _slopes(function, columns)
     squares, cubes, fourths, along = 0.0, 0.0, 0.0, np.zeros((k, slopes.shape[1]))
     for part in _slices(sizes or (n,)):
-        deviations = columns[part.rows] - (
-            mean if sizes is None else columns[part.all].mean(axis=0)
-        )
+        deviations = columns[part.rows] - columns[part.source].mean(axis=0)
         influence = deviations @ slopes
         square = influence**2
         squares += square.sum(axis=0)
