@@ -242,7 +242,7 @@ def _read_defaults(ctx: click.Context, param: click.Parameter, path: Path | None
         spelling.lstrip("-"): option
         for option in ctx.command.params
         for spelling in option.opts
-        if isinstance(option, click.Option) and option.expose_value
+        if isinstance(option, click.Option) and option.name != "config"
     }
     ctx.default_map = {}
     for key, value in values.items():
