@@ -219,6 +219,9 @@ def command_key(command: str, seed: int | None) -> "jax.Array":
     import jax
     import numpy as np
 
+    from lattice_flows.provenance import use_seed
+
+    use_seed(seed or 0)
     return jax.random.fold_in(jax.random.key(seed or 0), np.uint32(zlib.crc32(command.encode())))
 
 
