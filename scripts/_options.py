@@ -220,6 +220,9 @@ def command_key(command: str, seed: int | None) -> "jax.Array":
     import jax
     import numpy as np
 
+    from lattice_flows.provenance import use_seed
+
+    use_seed(seed or 0)
     return jax.random.fold_in(jax.random.key(seed or 0), np.uint32(zlib.crc32(command.encode())))
 
 
@@ -243,7 +246,7 @@ def _read_defaults(ctx: click.Context, param: click.Parameter, path: Path | None
         spelling.lstrip("-"): option
         for option in ctx.command.params
         for spelling in option.opts
-        if isinstance(option, click.Option) and option.expose_value
+        if isinstance(option, click.Option) and option.name != "config"
     }
     ctx.default_map = {}
     for key, value in values.items():

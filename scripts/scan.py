@@ -131,11 +131,11 @@ def scan(
             def save(file: Path) -> None:
                 result.save(file)
                 parts.remove()
+                if figure is not None:
+                    _draw(file, figure)
 
             _output.deliver(result.results, as_json, output, save)
             parts.remove()
-            if output is not None and figure is not None:
-                _draw(output, figure)
     _output.check_reliable(*result.results)
 
 

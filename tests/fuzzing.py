@@ -67,6 +67,7 @@ def material(directory: Path) -> Material:
     couplings = {"m": (-1.2, -0.8), "lam": 1.0, "alpha": 0.1}
     run = small_run(directory / "run", 0.05, shape=(4,), couplings=couplings)
     for args in (
+        ["evaluate", run.path, "--m", -1.0, "-n", 64],  # compiled here, not in a case
         ["sample", run.path, "--m", -1.0, "-n", 64, "-o", directory / "ensemble.nc"],
         ["scan", run.path, "--m", "-1.2,-1,-0.8", "-n", 64, "-o", directory / "scan.nc"],
         ["exact", "phi4", "--sites", 4, "-o", directory / "exact.nc"],
