@@ -9,6 +9,9 @@ import zlib
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
 import pytest
 from command_line import call
 
@@ -84,26 +87,17 @@ def lowered(**values) -> list[str]:
     return [base.as_text(), trainer._compiled_advance.lower(plan, state, 1).as_text()]
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"couplings": {"m": 0.6, "lam": 0.07}},
-        {"learning_rate": 1e-4, "steps": 77, "seed": 5},
-    ],
-)
-def test_numbers_are_no_part_of_the_programs(changed):
+def test_numbers_are_no_part_of_the_programs():
+    other = {"couplings": {"m": 0.6, "lam": 0.07}, "learning_rate": 1e-4, "steps": 77, "seed": 5}
     with jax.numpy_dtype_promotion("standard"):
-        assert lowered(couplings={"m": 0.5}) == lowered(**({"couplings": {"m": 0.5}} | changed))
+        assert lowered(couplings={"m": 0.5}) == lowered(**other)
 
 
 def test_the_learning_rate_is_that_of_optax():
-    import numpy as np
-    import optax
-
     config = Config("phi4", (4,), steps=200, learning_rate=0.01)
     plan, theirs = Plan.of(config, ()), optax.warmup_cosine_decay_schedule(0.0, 0.01, 50, 200)
     counts = np.arange(220)
-    ours = [float(plan.rate(jax.numpy.asarray(n))) for n in counts]
+    ours = [float(plan.rate(jnp.asarray(n))) for n in counts]
     with jax.numpy_dtype_promotion("standard"):
         np.testing.assert_allclose(ours, [float(theirs(n)) for n in counts], rtol=1e-12, atol=1e-18)
 
