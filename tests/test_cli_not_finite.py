@@ -22,7 +22,7 @@ def spoilt(chain, request) -> Run:
     """A finished run, one of its weights not finite."""
     run = Run.open(shutil.copytree(chain.path, "spoilt"))
     leaves, tree = jax.tree.flatten(Sampler.load(run).params)
-    leaves[-1] = leaves[-1].at[0].set(request.param)
+    leaves[-1] = np.full_like(leaves[-1], request.param)
     params = jax.tree.unflatten(tree, leaves)
     checkpoint.save(run.path / "checkpoint.npz", {"params": params})
     return run

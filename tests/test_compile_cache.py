@@ -16,6 +16,7 @@ import pytest
 from command_line import call
 
 from lattice_flows import compile_cache
+from lattice_flows.compile_cache import processor
 from lattice_flows.config import Config
 from lattice_flows.training import Plan, Trainer
 
@@ -48,9 +49,9 @@ def test_the_options(settings, tmp_path, monkeypatch):
     monkeypatch.setenv("LATTICE_FLOWS_CACHE", str(tmp_path / "variable"))
     exact = ("exact", "phi4", "--sites", 4)
     assert call(*exact).exit_code == 0
-    assert settings[FOLDER] == str(tmp_path / "variable")
+    assert settings[FOLDER] == str(tmp_path / "variable" / processor())
     assert call(*exact, "--cache", tmp_path / "option").exit_code == 0
-    assert settings[FOLDER] == str(tmp_path / "option")
+    assert settings[FOLDER] == str(tmp_path / "option" / processor())
     settings.clear()
     assert call(*exact, "--no-cache").exit_code == 0
     assert settings == {"jax_enable_compilation_cache": False}
@@ -64,14 +65,15 @@ def test_a_folder_that_cannot_be_used_is_a_note(settings, tmp_path):
 
 
 def test_half_written_and_old_entries_go(settings, tmp_path, monkeypatch):
-    whole = zlib.compress(os.urandom(1000))
+    whole, folder = zlib.compress(os.urandom(1000)), tmp_path / processor()
+    folder.mkdir()
     for i in range(5):
-        (tmp_path / f"{i}-cache").write_bytes(whole)
-        os.utime(tmp_path / f"{i}-cache", (i, i))
-    (tmp_path / "torn-cache").write_bytes(whole[:500])
+        (folder / f"{i}-cache").write_bytes(whole)
+        os.utime(folder / f"{i}-cache", (i, i))
+    (folder / "torn-cache").write_bytes(whole[:500])
     monkeypatch.setattr(compile_cache, "_LARGEST", 3 * len(whole))
     assert compile_cache.use(tmp_path) is None
-    assert sorted(p.name for p in tmp_path.glob("*-cache")) == ["2-cache", "3-cache", "4-cache"]
+    assert sorted(p.name for p in folder.glob("*-cache")) == ["2-cache", "3-cache", "4-cache"]
 
 
 # one program for all values
@@ -126,6 +128,6 @@ print(len(missed))
 
     first = misses(0.5)
     assert first >= 3
-    kept = set((tmp_path / "cache").glob("*-cache"))
+    kept = set((tmp_path / "cache").rglob("*-cache"))
     assert misses(0.6) < first
-    assert set((tmp_path / "cache").glob("*-cache")) == kept
+    assert set((tmp_path / "cache").rglob("*-cache")) == kept
