@@ -125,6 +125,7 @@ def test_forward_figures_of_a_torus_come_from_hmc(torus):
     assert -5 * report["kl_forward_stderr"] < report["kl_forward"] < 1
 
 
+@pytest.mark.slow
 def test_hmc_and_exact_samples_tell_the_same_of_a_chain(chain):
     args = ("evaluate", chain.path, "--m", -1.0, "-n", 1024, "--json")
     exact, by_hmc = (
