@@ -74,7 +74,7 @@ def material(directory: Path) -> Material:
         ["reproduce", "teleportation", "-o", directory / "reproduction.nc"],
     ):
         done = call(*args)
-        assert done.exit_code in (0, 3), done.output
+        assert done.exit_code in (0, 3), (done.output, done.exception)
     theory = theories.Phi4((3, 4))
     draws = np.random.default_rng(0).normal(size=(64, 3, 4))
     torus = Ensemble(theory, theory.from_values(), draws, chains=4)
