@@ -194,7 +194,7 @@ class Ensemble:
         theory, couplings = _point(dataset)
         kind, chains = _kind(dataset)
         configurations, chains = _rows(dataset, theory, chains)
-        log_weights = dataset.get("log_weight")
+        log_weights = _numbers(dataset, "log_weight") if "log_weight" in dataset else None
         if kind == "flow" and log_weights is None:
             raise LatticeFlowsError(
                 f"{path} has draws of a flow but not their log_weight: write the file again"
@@ -235,13 +235,21 @@ def _point(dataset: Dataset) -> tuple[Theory, Any]:
             f"{dataset.path} does not say which theory it is of: write the file again"
         ) from error
     for name, value in couplings._asdict().items():
-        there = dataset.get(name)
-        if there is not None and (np.ndim(there) or float(there) != value):
+        there = _numbers(dataset, name) if name in dataset else value
+        if np.ndim(there) or float(there) != value:
             raise LatticeFlowsError(
                 f"{dataset.path} says that {name} is {value:g}, and something else as well: "
                 "write the file again"
             )
     return theory, couplings
+
+
+def _numbers(dataset: Dataset, name: str) -> Any:
+    """The data of a variable, which holds numbers."""
+    data = dataset[name]
+    if np.dtype(data.dtype).kind not in "fiu":
+        raise LatticeFlowsError(f"{dataset.path}: {name} does not hold numbers: write it again")
+    return data
 
 
 def _kind(dataset: Dataset) -> tuple[str, int | None]:
@@ -269,7 +277,7 @@ def _rows(
     dataset: Dataset, theory: Theory, chains: int | None
 ) -> tuple[NDArray[np.float64] | Rows, int | None]:
     """The configurations, chain by chain, and the number of chains."""
-    stored = dataset["configuration"]
+    stored = _numbers(dataset, "configuration")
     dimensions = dataset.variables["configuration"].dimensions
     sites = site_dimensions(theory)
     if np.prod(stored.shape) < _IN_MEMORY:

@@ -125,8 +125,8 @@ def _judge(
     names = [*measurement.observables, "log_z"]
     log_z = measurement.log_z
     assert log_z is not None  # draws of a flow have weights
-    right = {name: Estimate(float(answers[name]), 0.0) for name in measurement.observables}
-    pull, _, threshold = largest_pull(measurement, right)
+    answered = {name: Estimate(float(answers[name]), 0.0) for name in measurement.observables}
+    pull, _, threshold = largest_pull(measurement, answered)
     if report["forward_source"] is None:
         report |= {"forward_source": "exact", **_forward(log_ratio)}
         report |= _also_failed(report, failed_forward(report["ess_forward"], n))

@@ -69,6 +69,9 @@ class Variable:
     coordinate: bool = False
 
 
+_RECORDS = ("lf_config", "lf_provenance", "lf_process")
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A file read: variables by name, and global attributes. `dataset["name"]` is the data.
@@ -97,7 +100,10 @@ class Dataset:
     def json(self, attribute: str) -> Any:
         """A global attribute that holds JSON, decoded; LatticeFlowsError if it does not."""
         try:
-            return json.loads(self.attributes[attribute])
+            found = json.loads(self.attributes[attribute])
+            if attribute in _RECORDS and not isinstance(found, dict):
+                raise TypeError("not a record")
+            return found
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise LatticeFlowsError(
                 f"{self.path} has no readable attribute {attribute!r}: write the file again"

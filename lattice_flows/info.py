@@ -67,7 +67,10 @@ def _of_file(dataset: Dataset) -> dict[str, Any]:
 
 def _couplings(points: Any) -> Any:
     """A value for each coupling, or the [least, greatest] over the points of a table."""
-    if not isinstance(points, list):
+    numbers = isinstance(points, list) and all(
+        isinstance(p, dict) and all(isinstance(x, int | float) for x in p.values()) for p in points
+    )
+    if not numbers or any(p.keys() != points[0].keys() for p in points):
         return points
     found: dict[str, Any] = {}
     for name in points[0] if points else ():
@@ -140,5 +143,5 @@ def _versions(process: Mapping[str, Any]) -> dict[str, Any]:
 def _plain(found: dict[str, Any]) -> dict[str, Any]:
     """As JSON has it, without what does not apply."""
     return json.loads(
-        json.dumps({k: v for k, v in found.items() if v is not None or k == "intact"})
+        json.dumps({k: v for k, v in found.items() if v is not None or k == "intact"}, default=str)
     )

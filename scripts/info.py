@@ -28,7 +28,7 @@ def info(path: Path, as_json: bool) -> None:
     from lattice_flows.info import describe_path
 
     found = describe_path(path)
-    click.echo(_output.json_text(found) if as_json else _readable(found))
+    _output.show(_output.json_text(found) if as_json else _readable(found))
     if found["damage"]:
         raise Failure(found["damage"][0])
 
@@ -47,7 +47,7 @@ def _readable(found: Mapping[str, Any]) -> str:
 def _text(name: str, value: Any) -> str:
     if name == "intact":
         return {True: "yes", False: "no", None: "not known: it has no digest"}[value]
-    if name == "shape":
+    if name == "shape" and isinstance(value, list):
         return "x".join(map(str, value))
     if isinstance(value, bool):
         return "yes" if value else "no"

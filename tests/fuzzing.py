@@ -67,14 +67,13 @@ def material(directory: Path) -> Material:
     couplings = {"m": (-1.2, -0.8), "lam": 1.0, "alpha": 0.1}
     run = small_run(directory / "run", 0.05, shape=(4,), couplings=couplings)
     for args in (
-        ["evaluate", run.path, "--m", -1.0, "-n", 64],  # compiled here, not in a case
         ["sample", run.path, "--m", -1.0, "-n", 64, "-o", directory / "ensemble.nc"],
         ["scan", run.path, "--m", "-1.2,-1,-0.8", "-n", 64, "-o", directory / "scan.nc"],
         ["exact", "phi4", "--sites", 4, "-o", directory / "exact.nc"],
         ["reproduce", "teleportation", "-o", directory / "reproduction.nc"],
     ):
         done = call(*args)
-        assert done.exit_code in (0, 3), done.output
+        assert done.exit_code in (0, 3), (done.output, done.exception)
     theory = theories.Phi4((3, 4))
     draws = np.random.default_rng(0).normal(size=(64, 3, 4))
     torus = Ensemble(theory, theory.from_values(), draws, chains=4)
@@ -284,7 +283,9 @@ def _rewritten(rng: random.Random, content: bytes, scratch: Path) -> tuple[Any, 
     return (how, chosen), path.read_bytes()
 
 
-def run_case(case: Case, sound: Material, directory: Path) -> tuple[str | None, int | None]:
+def run_case(
+    case: Case, sound: Material, directory: Path, again: bool = True
+) -> tuple[str | None, int | None]:
     """What is wrong with how a command took the case (None if nothing is), and its exit code."""
     shutil.rmtree(directory, ignore_errors=True)
     (directory / "run").mkdir(parents=True)
@@ -305,6 +306,8 @@ def run_case(case: Case, sound: Material, directory: Path) -> tuple[str | None, 
     code = result.exit_code
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         return f"{type(result.exception).__name__}: {result.exception}", code
+    if spent > SECONDS and again:  # it has compiled a program: once for all
+        return run_case(case, sound, directory, again=False)
     if spent > SECONDS:
         return f"{spent:.0f} s", code
     if code not in CODES:

@@ -46,9 +46,13 @@ def test_on_a_chain_it_is_what_the_transfer_matrix_says(length, mass_squared):
     theory = FreeField((length,))
     couplings = theory.from_values(mass_squared=mass_squared)
     ours, theirs = theory.exact(couplings).observables(), TransferMatrix(theory, couplings)
-    assert list(ours) == list(theirs.observables())
-    for name, value in theirs.observables().items():
-        np.testing.assert_allclose(ours[name], value, rtol=1e-9, atol=1e-10, err_msg=name)
+    known = theirs.observables()
+    assert ours.keys() == {name for name in known if not name.endswith("_bound")}
+    for name, value in ours.items():
+        if np.all(np.isnan(known[name])):  # lost in rounding errors there
+            assert abs(value) <= known[f"{name}_bound"]
+        else:
+            np.testing.assert_allclose(value, known[name], rtol=1e-9, atol=1e-10, err_msg=name)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
