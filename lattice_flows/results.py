@@ -6,7 +6,7 @@ observables and log_z as {"value", "stderr"} pairs, ess, max_weight_share, relia
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,10 @@ _NAMES = {
 }
 
 
+_INVARIANCE = {
+    "statistic": "F of the change of the observables under moves that preserve p",
+    "threshold": "F beyond which the draws do not stand for p",
+}
 _TITLES = {
     "exact-table": "exact answers",
     "observables": "observables",
@@ -43,7 +47,8 @@ _TITLES = {
 def exact_result(theory: Theory, couplings: Any) -> dict[str, Any]:
     """The exact answers at one coupling point, errors 0.
 
-    There is no ensemble, so `ess` and `max_weight_share` are None.
+    What is lost in rounding errors is None, and the result has NAME_bound of it. There is no
+    ensemble, so `ess` and `max_weight_share` are None.
     Raises LatticeFlowsError where none are known, as on lattices of more than one dimension.
     """
     exact = theory.exact(couplings)
@@ -53,27 +58,36 @@ def exact_result(theory: Theory, couplings: Any) -> dict[str, Any]:
         )
     answers = dict(exact.observables())
     log_z = answers.pop("log_z")
+    bounds = {name: answers.pop(name) for name in list(answers) if name.endswith("_bound")}
     return {
         "theory": theory.name,
         "shape": list(theory.shape),
         "couplings": {name: float(value) for name, value in couplings._asdict().items()},
         "observables": {
-            name: {
+            name: {"value": None, "stderr": None}
+            if np.isnan(value).any()
+            else {
                 "value": np.asarray(value).tolist(),
                 "stderr": np.zeros(np.shape(value)).tolist(),
             }
             for name, value in answers.items()
         },
         "log_z": {"value": float(log_z), "stderr": 0.0},
+        **bounds,
         "ess": None,
         "max_weight_share": None,
         "reliable": True,
     }
 
 
+def known(answers: Mapping[str, Any], names: Iterable[str]) -> dict[str, float | None]:
+    """The exact answers of these names; None for those that are lost in rounding errors."""
+    return {name: None if np.isnan(answers[name]) else float(answers[name]) for name in names}
+
+
 def _remedy(theory: Theory) -> str:
     if isinstance(theory, LatticeTheory):
-        return "of lattices for chains only, give a single number of sites"
+        return "of lattices for chains only (and the free field), give a single number of sites"
     return "give couplings nearer to their defaults"
 
 
@@ -84,13 +98,14 @@ def save_results(
     results: Sequence[Mapping[str, Any]],
     extra: Mapping[str, Variable] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    overwrite: bool | None = None,
 ) -> None:
     """Write results of one theory, at one or more coupling points, to a netCDF file of `kind`.
 
-    Dimension `coupling_point` (but for "observables", which are of a single point); a variable for
-    each coupling, each observable and derivative (with NAME_stderr, but for exact ones, and
-    NAME_exact where the results have "exact") and each number that the results hold, and the
-    `extra` ones. What is None somewhere is NaN there.
+    Dimension `coupling_point` (but for "observables", which are of a single point); a coordinate
+    for each coupling, a variable for each observable and derivative (with NAME_stderr, but for
+    exact ones, and NAME_exact where the results have "exact") and each number that the results
+    hold, and the `extra` ones. What is None somewhere is NaN there.
     """
     names: dict[str, str] = {
         **quantities(theory).long_names,
@@ -98,7 +113,12 @@ def save_results(
         **_NAMES,
     }
     variables = {
-        name: _variable(name, [r["couplings"][name] for r in results], f"coupling {name}")
+        name: Variable(
+            _POINTS,
+            np.array([r["couplings"][name] for r in results], float),
+            f"coupling {name}",
+            coordinate=True,
+        )
         for name in results[0]["couplings"]
     }
     estimates = [
@@ -109,10 +129,18 @@ def save_results(
         pairs = [row[name] or {"value": None, "stderr": None} for row in estimates]
         answers = [row.get(name) for row in exact]
         variables |= _estimate(name, pairs, answers, names.get(name) or name)
-    for name in results[0]:
-        values = [r[name] for r in results]
+    for name in dict.fromkeys(name for r in results for name in r):
+        values = [r.get(name) for r in results]
         if any(isinstance(v, float | int) for v in values):
             variables[name] = _variable(name, values, names.get(name, name.replace("_", " ")))
+    if all("failed" in r for r in results):
+        joined = np.array([" ".join(r["failed"]) for r in results])
+        variables["failed_checks"] = Variable(_POINTS, joined, "checks that failed")
+    found = [r.get("invariance") or {} for r in results]
+    if any(found):
+        for key, what in _INVARIANCE.items():
+            column = [row.get(key) for row in found]
+            variables[f"invariance_{key}"] = _variable(key, column, what)
     points: Any = [dict(r["couplings"]) for r in results]
     if kind == "observables":  # of one ensemble: scalars, as `measure` writes them
         variables = {name: _first(variable) for name, variable in variables.items()}
@@ -125,6 +153,7 @@ def save_results(
         config={"theory": theory.name, "shape": list(theory.shape), "couplings": points},
         references=theory.references,
         attributes=None if provenance is None else {"lf_provenance": dict(provenance)},
+        overwrite=overwrite,
     )
 
 
@@ -141,7 +170,8 @@ def _estimate(
         if any(p.get(kind) for p in pairs)
     }
     variables = estimate_variables(name, value, stderr, title, dimensions, answers, intervals)
-    if not stderr.any() and answers is None:  # the value itself is the exact one
+    exact_ones = (stderr == 0) | np.isnan(value)
+    if exact_ones.all() and answers is None:  # the value itself is the exact one
         del variables[f"{name}_stderr"]
     return variables
 

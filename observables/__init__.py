@@ -12,6 +12,7 @@ from .estimators import average as average
 from .estimators import jackknife as jackknife
 from .estimators import reweighted as reweighted
 from .gap import GapFit as GapFit
+from .invariance import Invariance as Invariance
 from .lattice import LONG_NAMES as LONG_NAMES
 from .magnetization import magnetization as magnetization
 from .measure import Measurement as Measurement

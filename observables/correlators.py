@@ -22,13 +22,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from theories import LatticeFlowsError, LatticeTheory, TransferMatrix
+from theories import GaussianAnswers, LatticeFlowsError, LatticeTheory, TransferMatrix
 
 from .chains import as_chains, chain_correlations, chain_estimates
 from .estimate import Estimate
-from .estimators import as_samples, correlations, reweighted
+from .estimators import correlations, reweighted
 from .gap import GapFit, fit_gap
 from .orbit import actions, orbit_average
+from .slicing import sampled
 
 Array = NDArray[np.float64]
 
@@ -57,7 +58,7 @@ class Correlator:
 
 def correlator(
     theory: LatticeTheory,
-    configurations: ArrayLike,
+    configurations: Any,
     log_weights: ArrayLike | None = None,
     *,
     chains: int | None = None,
@@ -71,21 +72,26 @@ def correlator(
     Raises LatticeFlowsError for fewer than two draws, fewer than four slices, or numbers that are
     not finite.
     """
-    phi, length = as_samples(configurations), theory.shape[0]
+    length = theory.shape[0]
     if length < 4:
         raise LatticeFlowsError("a correlator needs 4 sites or more in the first direction")
-    samples = _samples(phi)
-    if couplings is not None:
-        m = samples[:, -1]
-        samples[:, -1] = orbit_average(
-            m, -m, actions(theory, couplings, phi), actions(theory, couplings, -phi)
-        )
-    chains = None if chains is None else as_chains(chains, len(phi), log_weights)
+
+    def of_slice(phi: Array) -> Array:
+        samples = _samples(phi)
+        if couplings is not None:
+            m = samples[:, -1]
+            samples[:, -1] = orbit_average(
+                m, -m, actions(theory, couplings, phi), actions(theory, couplings, -phi)
+            )
+        return samples
+
+    chains = None if chains is None else as_chains(chains, len(configurations), log_weights)
+    samples, sample_weights = sampled(of_slice, configurations, log_weights, grouped=chains is None)
 
     def estimate(function: Callable[[Array], Array]) -> list[Estimate]:
         with np.errstate(invalid="ignore"):
             if chains is None:
-                return reweighted(function, samples, log_weights)
+                return reweighted(function, samples, sample_weights)
             return chain_estimates(function, samples, chains)
 
     found = estimate(_connected)
@@ -95,7 +101,7 @@ def correlator(
     lost = ~np.isfinite(gap) | ~np.isfinite(gap_stderr)
 
     if chains is None:
-        rho, rows = correlations(_connected, samples, log_weights), len(samples)
+        rho, rows = correlations(_connected, samples, sample_weights), len(samples)
     else:
         rho, rows = chain_correlations(_connected, samples, chains)
     with np.errstate(invalid="ignore"):
@@ -130,12 +136,15 @@ def _columns(estimates: list[Estimate]) -> tuple[Array, Array]:
     return values, errors
 
 
-def exact_correlator(exact: TransferMatrix) -> Correlator:
-    """C(r) and Δ(r) of a chain, without errors, from its transfer matrix."""
+def exact_correlator(exact: TransferMatrix | GaussianAnswers) -> Correlator:
+    """C(r) and Δ(r) of a chain or of the free field, without errors."""
     r = exact.length // 2 + 1
-    value = _connected(np.append(exact.correlator()[:r], exact.magnetization))
+    if isinstance(exact, TransferMatrix):
+        value, gap = exact.connected_correlator()[:r], exact.correlator_gaps()
+    else:
+        value = _connected(np.append(exact.correlator()[:r], exact.magnetization))
+        gap = _gaps(value, exact.length)
     none, ends = np.zeros(r), np.stack([value, value], axis=1)
-    gap = _gaps(value, exact.length)
     return Correlator(value, none, gap, none[1:], np.zeros((r, r)), ends, ends)
 
 

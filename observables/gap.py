@@ -144,7 +144,8 @@ def _minimum(c: Array, root: Array, place: Array, start: float) -> Array:
     squared = np.full(c.shape[:-1], start)
     for _ in range(_STEPS):
         residuals, slopes = _residuals(c, root, squared, place)
-        step = -(residuals * slopes).sum(axis=-1) / (slopes**2).sum(axis=-1)
+        size = (slopes**2).sum(axis=-1)  # 0 where C tells nothing of Δ
+        step = -(residuals * slopes).sum(axis=-1) / np.where(size > 0, size, 1.0)
         bound = 0.5 * np.abs(squared) + 0.05 / place.max() ** 2
         squared = np.clip(squared + np.clip(step, -bound, bound), -1.0, _LARGEST)
         if np.all(np.abs(step) < 1e-12 + 1e-10 * np.abs(squared)):

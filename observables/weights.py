@@ -96,7 +96,7 @@ def failed_checks(ess: float, max_weight_share: float, n: int) -> tuple[str, ...
 
     `effective_draws`, `weight_share`, `overlap`; none where error bars can be believed as far as
     the weights tell. They tell of the draws at hand only: a sampler that misses a whole mode
-    passes.
+    passes. Whether moves find what it misses is another check (invariance.py).
     """
     passed = {
         "effective_draws": ess * n >= MIN_EFFECTIVE_DRAWS,

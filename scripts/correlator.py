@@ -36,16 +36,17 @@ def correlator(
     """
     from lattice_flows.correlator_file import save_correlator
     from lattice_flows.ensemble import Ensemble
+    from lattice_flows.invariance import checked
 
     ensemble = Ensemble.load(path)
-    measurement = ensemble.measure()
+    measurement = checked(ensemble, ensemble.measure())
     found, exact = ensemble.correlator(), ensemble.exact_correlator()
     result = _result(ensemble, measurement, found, exact)
     if output is not None and output.suffix == ".json":
         _output.write_json(output, result)
     elif output is not None:
         save_correlator(output, ensemble, measurement, found, exact)
-    click.echo(_output.json_text(result) if as_json else _readable(result))
+    _output.show(_output.json_text(result) if as_json else _readable(result))
     _output.check_reliable(_output.measured(ensemble, measurement))
 
 
@@ -73,6 +74,7 @@ def _result(
         "gap_fit": None if found.fit is None else found.fit.as_json(),
         "ess": measurement.ess,
         "reliable": measurement.reliable,
+        "failed": list(measurement.failed),
         "n": len(ensemble),
         "exact": None,
     }
@@ -81,7 +83,7 @@ def _result(
         result["exact"] = {
             "correlator": at_distances.value.tolist(),
             "gap": [None, *at_distances.gap.tolist()],
-            "energy_gap": asymptotic,
+            "energy_gap": asymptotic if asymptotic == asymptotic else None,
         }
     return result
 
@@ -106,7 +108,7 @@ def _readable(result: dict[str, Any]) -> str:
     rows = [[str(r), *row] for r, row in enumerate(zip(*columns, strict=True))]
     lines = [_output.headline(result), _output.table([header, *rows])]
     lines.append(_fit_line(result["gap_fit"]))
-    if exact:
+    if exact and exact["energy_gap"] is not None:
         lines.append(f"gap of the infinite lattice: {exact['energy_gap']:.6g}")
     return "\n".join(lines)
 
