@@ -30,6 +30,7 @@ Array = NDArray[np.float64]
 MIN_P_VALUE = 0.05
 _LEAST_EIGENVALUE = 1e-10
 _STEPS = 30
+_LARGEST = 25.0  # of Δ²: C(1) is e^{-5} C(0) then
 _GRID = np.concatenate([-(np.geomspace(1.0, 1e-3, 12)), np.geomspace(1e-4, 9.0, 60)])
 
 
@@ -105,14 +106,18 @@ def _root(covariance: Array) -> Array:
 
 
 def _cosh(squared: Array, place: Array) -> tuple[Array, Array]:
-    """cosh(Δx) and its derivative with respect to Δ², at Δ² (...) of either sign: (..., x)."""
+    """cosh(Δx) and its derivative with respect to Δ², at Δ² (...) of either sign: (..., x).
+
+    Both are divided by the same e^{Δ max x}, which A makes up for.
+    """
     u = squared[..., None] * place**2
     root = np.sqrt(np.abs(u))
     small = root < 1e-3
     safe = np.where(small, 1.0, root)
     value = np.where(u >= 0, np.cosh(root), np.cos(root))
     slope = np.where(u >= 0, np.sinh(safe), np.sin(safe)) / (2 * safe)
-    return value, place**2 * np.where(small, 0.5 + u / 12, slope)
+    scale = np.exp(-np.where(u >= 0, root, 0.0).max(axis=-1, keepdims=True))
+    return scale * value, scale * place**2 * np.where(small, 0.5 + u / 12, slope)
 
 
 def _residuals(c: Array, root: Array, squared: Array, place: Array) -> tuple[Array, Array]:
@@ -142,7 +147,7 @@ def _minimum(c: Array, root: Array, place: Array, start: float) -> Array:
         size = (slopes**2).sum(axis=-1)  # 0 where C tells nothing of Δ
         step = -(residuals * slopes).sum(axis=-1) / np.where(size > 0, size, 1.0)
         bound = 0.5 * np.abs(squared) + 0.05 / place.max() ** 2
-        squared = squared + np.clip(step, -bound, bound)
+        squared = np.clip(squared + np.clip(step, -bound, bound), -1.0, _LARGEST)
         if np.all(np.abs(step) < 1e-12 + 1e-10 * np.abs(squared)):
             break
     return squared

@@ -366,6 +366,7 @@ def test_a_chunk_in_parts_is_the_same_chunk(tmp_path, monkeypatch):
     go(run)
     expected = content(run)
     monkeypatch.setattr(training, "_ASKED_EVERY", 1e-9)
+    training.trainer_for(run.config).pace = 1
     other = Run.create(tmp_path / "other", run.config)
     asked = iter([False, False, False, True])  # at the beginning, after one step, two and three
     with pytest.raises(Interrupted):
