@@ -231,7 +231,9 @@ class _Line:
         """The couplings to measure after these."""
         followed = next(n for n in _FOLLOWED if n in results[0]["observables"])
         pairs = [r["observables"][followed] for r in results]
-        value, stderr = ([np.nan if p[k] is None else p[k] for p in pairs] for k in pairs[0])
+        value, stderr = (
+            [np.nan if p[k] is None else p[k] for p in pairs] for k in ("value", "stderr")
+        )
         ess = [r["ess"] for r in results]
         return self.at(next_coupling(self.positions(results), value, stderr, ess))
 
