@@ -1,12 +1,15 @@
 """Compiled programs kept on disk, for the next process: jax's persistent compilation cache.
 
-A program is found by what it computes, the versions and the processor, never by its file's date.
-The folder is bounded in size, and a program that a killed process left half written is removed.
+A program is found by what it computes and the version of jax. Different processors have folders of
+their own, for jax does not tell them apart. A folder is bounded in size, and a program that a
+killed process left half written is removed.
 Imports nothing heavy: jax reads the settings when it is loaded.
 """
 
 import contextlib
+import hashlib
 import os
+import platform
 import sys
 import warnings
 import zlib
@@ -37,6 +40,7 @@ def use(folder: Path) -> str | None:
 
     Returns None, or why it can't be used; then nothing is changed.
     """
+    folder = folder / processor()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
@@ -49,6 +53,15 @@ def use(folder: Path) -> str | None:
     # an entry that can't be read or written costs time, and no more
     warnings.filterwarnings("ignore", message=".*persistent compilation cache")
     return None
+
+
+def processor() -> str:
+    """A name for the instructions that this machine knows."""
+    known = platform.processor()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        known += next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return f"{platform.machine()}-{hashlib.sha256(known.encode()).hexdigest()[:12]}"
 
 
 def do_without() -> None:

@@ -118,7 +118,11 @@ class Ensemble:
         if not isinstance(self.theory, LatticeTheory):
             raise LatticeFlowsError(f"{self.theory.name} is not on a lattice: it has no correlator")
         return observables.correlator(
-            self.theory, self.configurations, self.log_weights, chains=self.chains
+            self.theory,
+            self.configurations,
+            self.log_weights,
+            chains=self.chains,
+            couplings=self.couplings if self.orbit else None,
         )
 
     def exact_correlator(self) -> tuple[Correlator, float] | None:
@@ -135,7 +139,7 @@ class Ensemble:
             return "chains"
         return "exact" if self.log_weights is None else "flow"
 
-    def save(self, path: str | os.PathLike, overwrite: bool = True) -> None:
+    def save(self, path: str | os.PathLike) -> None:
         """Write the ensemble to a netCDF file; bit-exact on `load`.
 
         Draws of chains are (chain, draw, site…), others (draw, site…), with the couplings as scalar
@@ -147,24 +151,19 @@ class Ensemble:
         if self.chains is not None:
             dimensions, sizes = ("chain", "draw"), (self.chains, n // self.chains)
             configurations = Chained(configurations, self.chains)
-        couplings = coupling_variables(self.couplings)
-        named = {"coordinates": " ".join(couplings)}  # CF-1.11, §5.7
-        variables = couplings | {
+        variables = coupling_variables(self.couplings) | {
             name: Variable((name,), np.arange(size), f"number of the {name}")
             for name, size in zip(dimensions, sizes, strict=True)
         }
+        sites = site_dimensions(self.theory)
         variables["configuration"] = Variable(
-            dimensions + site_dimensions(self.theory),
-            configurations,
-            "field configuration phi",
-            attributes=named,
+            dimensions + sites, configurations, "field configuration phi"
         )
         if self.log_weights is not None:
             variables["log_weight"] = Variable(
                 dimensions,
                 self.log_weights,
                 "log of exp(-S) over the normalised density of the draw",
-                attributes=named,
             )
         write_dataset(
             path,
@@ -178,7 +177,6 @@ class Ensemble:
                 "lf_provenance": dict(self.provenance),
                 "lf_orbit": self.orbit,
             },
-            overwrite=overwrite,
         )
 
     @classmethod
@@ -306,7 +304,9 @@ def save_measurement(path: str | os.PathLike, ensemble: Ensemble, measurement: M
         estimates["log_z"] = measurement.log_z
     variables = coupling_variables(ensemble.couplings)
     for name, estimate in estimates.items():
-        variables |= estimate_variables(name, estimate.value, estimate.stderr, names[name])
+        variables |= estimate_variables(
+            name, estimate.value, estimate.stderr, names[name], intervals=estimate.intervals
+        )
     variables |= {
         "ess": Variable((), np.asarray(measurement.ess), "effective sample size (Kish) / draws"),
         "max_weight_share": Variable(
@@ -336,56 +336,6 @@ def save_measurement(path: str | os.PathLike, ensemble: Ensemble, measurement: M
         variables,
         title=f"observables of {describe(ensemble.theory)}",
         config=config_of(ensemble.theory, ensemble.couplings) | {"draws": measurement.n},
-        references=ensemble.theory.references,
-        attributes={"lf_provenance": dict(ensemble.provenance)},
-    )
-
-
-def save_correlator(
-    path: str | os.PathLike,
-    ensemble: Ensemble,
-    measurement: Measurement,
-    found: Correlator,
-    exact: tuple[Correlator, float] | None,
-) -> None:
-    """Write correlator and gap by distance, with exact ones where given, replacing what was there.
-
-    The measurement of the ensemble says whether its draws can carry them.
-
-    What is not known is NaN, and so is the gap at distance 0.
-    """
-    at = ("distance",)
-
-    def known(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.where(np.isfinite(values), values, np.nan)
-
-    def padded(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.append(np.nan, known(values))
-
-    variables = coupling_variables(ensemble.couplings) | {
-        "distance": Variable(at, np.arange(len(found.value)), "distance between slices, in sites"),
-        "correlator": Variable(at, found.value, "connected correlator of slices"),
-        "correlator_stderr": Variable(at, known(found.stderr), "standard error of the correlator"),
-        "gap": Variable(at, padded(found.gap), "gap that the correlator decays with"),
-        "gap_stderr": Variable(at, padded(found.gap_stderr), "standard error of the gap"),
-        "ess": Variable((), np.asarray(measurement.ess), "effective sample size (Kish) / draws"),
-        "reliable": Variable((), np.asarray(measurement.reliable), "error bars can be believed"),
-    }
-    if exact is not None:
-        answer, energy_gap = exact
-        variables |= {
-            "correlator_exact": Variable(at, answer.value, "exact correlator"),
-            "gap_exact": Variable(
-                at, padded(answer.gap), "gap that the exact correlator decays with"
-            ),
-            "energy_gap": Variable((), np.asarray(energy_gap), "gap of the infinite lattice"),
-        }
-    write_dataset(
-        path,
-        "correlator",
-        variables,
-        title=f"correlator of {describe(ensemble.theory)}",
-        config=config_of(ensemble.theory, ensemble.couplings) | {"draws": len(ensemble)},
         references=ensemble.theory.references,
         attributes={"lf_provenance": dict(ensemble.provenance)},
     )

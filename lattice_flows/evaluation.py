@@ -38,8 +38,8 @@ REFERENCES = ("auto", "hmc", "none")
 
 _DISTANCES = ("energy_distance", "sliced_wasserstein", "hausdorff")
 _HALVED = 256  # configurations on which the solver step is halved: those of largest weight
-# Of HMC: many chains, so that its errors are those of independent ones, and draws far apart.
-_CHAINS, _DRAWS, _EVERY = 64, 32, 4
+# Of HMC: enough chains to tell the error from their scatter, each long enough to judge its mixing.
+_CHAINS, _DRAWS, _EVERY = 16, 128, 4
 
 
 def evaluate(

@@ -117,14 +117,21 @@ def estimate_variables(
     long_name: str,
     dimensions: tuple[str, ...] = (),
     exact: ArrayLike | None = None,
+    intervals: Mapping[str, ArrayLike] | None = None,
 ) -> dict[str, Variable]:
-    """NAME and NAME_stderr (and NAME_exact, where known): how every estimate is stored."""
+    """NAME and NAME_stderr (and NAME_exact, where known): how every estimate is stored.
+
+    `intervals`: by "interval_68" and "interval_95" their ends, along a last dimension `bound`.
+    """
     variables = {
         name: Variable(dimensions, np.asarray(value), long_name),
         f"{name}_stderr": Variable(dimensions, np.asarray(stderr), f"standard error of {name}"),
     }
     if exact is not None:
         variables[f"{name}_exact"] = Variable(dimensions, np.asarray(exact), f"exact {long_name}")
+    for kind, ends in (intervals or {}).items():
+        title = f"ends of the {kind.removeprefix('interval_')} % confidence interval of {name}"
+        variables[f"{name}_{kind}"] = Variable((*dimensions, "bound"), np.asarray(ends), title)
     return variables
 
 

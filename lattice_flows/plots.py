@@ -212,6 +212,8 @@ def plot_observables(dataset: Dataset) -> Figure:
         values.set_yticks(rows, [str(estimate).replace("-", "−") for estimate in estimates])
         for side in (ax, values):
             side.tick_params(axis="y", length=0, right=False)
-        flag = "" if reliable else ",  UNRELIABLE: too few effective draws"
+        failed = dataset.get("failed_checks")
+        reasons = "" if failed is None else f": {np.asarray(failed).item()}".replace("_", " ")
+        flag = "" if reliable else f",  UNRELIABLE{reasons}"
         figure.suptitle(title_of(dataset) + flag, fontsize=STYLE["axes.titlesize"])
     return figure

@@ -164,7 +164,12 @@ def _estimate(
     dimensions = _POINTS if value.ndim == 1 else (*_POINTS, "separation")
     unknown = all(answer is None for answer in exact)
     answers = None if unknown else np.array(exact, dtype=float)  # None is NaN then
-    variables = estimate_variables(name, value, stderr, title, dimensions, answers)
+    intervals = {
+        kind: np.array([p.get(kind) or (np.nan, np.nan) for p in pairs], dtype=float)
+        for kind in ("interval_68", "interval_95")
+        if any(p.get(kind) for p in pairs)
+    }
+    variables = estimate_variables(name, value, stderr, title, dimensions, answers, intervals)
     exact_ones = (stderr == 0) | np.isnan(value)
     if exact_ones.all() and answers is None:  # the value itself is the exact one
         del variables[f"{name}_stderr"]

@@ -225,11 +225,14 @@ def advance(
     about every second), and LatticeFlowsError if the training diverges.
     """
     first, parts = int(state.step), []
-    left = min(CHUNK, total - first)
+    left, asked = min(CHUNK, total - first), time.monotonic()
     while left:
-        if parts and interrupted():
-            raise Interrupted
-        steps, begin = min(left, trainer.pace), time.monotonic()
+        begin = time.monotonic()
+        if begin - asked > _ASKED_EVERY:
+            asked = begin
+            if interrupted():
+                raise Interrupted
+        steps = min(left, trainer.pace)
         state, metrics = trainer.take(state, steps)
         seconds = (time.monotonic() - begin) / steps
         trainer.pace = int(np.clip(_ASKED_EVERY / seconds, 1, CHUNK))

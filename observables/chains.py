@@ -16,10 +16,9 @@ from theories.errors import LatticeFlowsError
 
 from .estimate import Estimate
 from .estimators import ROUNDING, jackknife
-from .gamma_method import Autocorrelation
+from .gamma_method import Autocorrelation, autocorrelations
 from .gamma_method import autocorrelation as autocorrelation
-from .gamma_method import autocorrelations
-from .intervals import estimates, shape
+from .intervals import correlation, estimates, shape
 from .mixing import Mixing, agreement, frozen_chains, split_r_hat
 
 Array = NDArray[np.float64]
@@ -84,7 +83,7 @@ def _with_intervals(
     values: Array,
     found: Sequence[Autocorrelation],
 ) -> list[Estimate]:
-    """Estimates whose intervals take blocks of a chain, each of two effective draws, as independent.
+    """Estimates whose intervals take blocks of a chain of two effective draws as independent.
 
     The errors are as uncertain as their autocorrelation times.
     """
@@ -95,6 +94,14 @@ def _with_intervals(
         values, _ = jackknife(function, blocks, blocks=len(blocks))
     errors = np.array([one.stderr for one in found])
     return estimates(values, errors, shape(function, blocks, uncertainty=uncertainty))
+
+
+def chain_correlations(function: Function, samples: Array, chains: int) -> tuple[Array, int]:
+    """The correlations (p, p) of the estimates, and the number of blocks that they are from."""
+    _, series = chain_series(function, samples, chains)
+    tau = max(one.tau for one in autocorrelations(series))
+    blocks = block_means(samples, chains, ceil(_BLOCK * tau))
+    return correlation(function, blocks), len(blocks)
 
 
 def block_means(samples: Array, chains: int, length: int) -> Array:

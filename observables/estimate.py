@@ -1,4 +1,4 @@
-"""A number with its standard error, and intervals where a normal distribution does not give them."""
+"""A number with its standard error, and intervals that need no normal distribution."""
 
 from math import floor, isfinite, log10
 from typing import Any, NamedTuple
@@ -37,17 +37,19 @@ class Estimate(_Pair):
 
     def moved(self, by: float) -> "Estimate":
         """The estimate of what is larger by a known number."""
-        ends = [
-            None if x is None else (x[0] + by, x[1] + by)
-            for x in (self.interval_68, self.interval_95)
-        ]
-        return Estimate(self.value + by, self.stderr, *ends)
+        ends = {name: (low + by, high + by) for name, (low, high) in self.intervals.items()}
+        return Estimate(self.value + by, self.stderr, **ends)
+
+    @property
+    def intervals(self) -> dict[str, Interval]:
+        """The intervals that are known, by name."""
+        ends = {"interval_68": self.interval_68, "interval_95": self.interval_95}
+        return {name: x for name, x in ends.items() if x is not None}
 
     def as_json(self) -> dict[str, Any]:
         """The pair, and the intervals if any, as reports have it; what is not finite is null."""
         pair = {name: x if isfinite(x) else None for name, x in self._asdict().items()}
-        ends = {name: getattr(self, name) for name in ("interval_68", "interval_95")}
-        return pair | {name: list(x) for name, x in ends.items() if x is not None}
+        return pair | {name: list(x) for name, x in self.intervals.items()}
 
     def __str__(self) -> str:
         """`value ± stderr`, both cut at the second significant digit of the error.

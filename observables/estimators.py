@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from theories.errors import LatticeFlowsError
 
 from .estimate import Estimate
-from .intervals import estimates, shape
+from .intervals import correlation, estimates, shape
 from .weights import relative_weights
 
 # The error of a jackknife error bar is about 1/√(2 BLOCKS): 5 % here. More would cost only time for
@@ -88,6 +88,18 @@ def reweighted(
     uncertainty = 2 / min(BLOCKS, len(columns))
     form = shape(of_sums(function), columns, uncertainty=uncertainty)
     return estimates(values, np.sqrt(np.diag(covariance)), form)
+
+
+def correlations(
+    function: Callable[[NDArray[np.float64]], ArrayLike],
+    samples: ArrayLike,
+    log_weights: ArrayLike | None = None,
+) -> NDArray[np.float64]:
+    """The correlations (p, p) of what `jackknife` returns, from every draw alone.
+
+    200 blocks do not tell the small eigenvalues of a large matrix.
+    """
+    return correlation(of_sums(function), weighted(as_samples(samples), log_weights))
 
 
 def weighted(samples: NDArray[np.float64], log_weights: ArrayLike | None) -> NDArray[np.float64]:

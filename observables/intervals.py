@@ -6,18 +6,20 @@ skewness, the studentised estimate T = (θ̂ - θ)/stderr of n draws has the dis
     P(T < x) = Φ(x) + (A + B x²) φ(x),    A = (γ + 3c)/6√n,    B = (2γ + 3c)/6√n,
 
 up to O(1/n): where a draw of the tail raises an estimate it raises its error, too, so that values
-too small come with errors too small. c is the curvature: an estimate f(ā) is a function of averages
-whose second derivative along the covariance of ā with f is c σ³. (Hall, "The Bootstrap and Edgeworth
-Expansion", 1992, §§2.4-2.6, for estimates that are corrected for their bias.) The cubic
+too small come with errors too small. c is the curvature: an estimate f(ā) is a function of
+averages, and c σ³ is its second derivative along the covariance of ā with f. (Hall, "The Bootstrap
+and Edgeworth Expansion", 1992, §§2.4-2.6, for estimates that are corrected for their bias.) The
+cubic
 
     g(T) = A + ((1 + B T)³ - 1)/3B
 
 is normal to the same order, increases, and is inverted in closed form (Hall, J. R. Stat. Soc. B 54,
 221 (1992)): that gives the ends of the intervals.
 
-Of the next order what matters is that the error is itself uncertain. An excess kurtosis κ of ψ makes
-the variance of n draws as uncertain as that of 2n/(κ+2) + 1 normal numbers: Student's quantiles with
-so many degrees of freedom take the place of the normal ones (Satterthwaite, Biometrics 2, 110 (1946)).
+Of the next order what matters is that the error is itself uncertain. An excess kurtosis κ of ψ
+makes the variance of n draws as uncertain as that of 2n/(κ+2) + 1 normal numbers: Student's
+quantiles with so many degrees of freedom take the place of the normal ones (Satterthwaite,
+Biometrics 2, 110 (1946)).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -68,17 +70,10 @@ def shape(
             the draws (2/B where B blocks tell them).
     """
     n, k = columns.shape
-    mean = columns.mean(axis=0)
-    step = columns.std(axis=0) / np.sqrt(n)
-    moves = np.diag(np.where(step > 0, step, 0.0))
-    slopes = np.asarray(function(mean + moves)) - np.asarray(function(mean - moves))
-    slopes /= 2 * np.where(step > 0, step, 1.0)[:, None]
-
+    mean, slopes = columns.mean(axis=0), _slopes(function, columns)
     squares, cubes, fourths, along = 0.0, 0.0, 0.0, np.zeros((k, slopes.shape[1]))
     for part in _slices(sizes or (n,)):
-        deviations = columns[part.rows] - (
-            mean if sizes is None else columns[part.all].mean(axis=0)
-        )
+        deviations = columns[part.rows] - columns[part.source].mean(axis=0)
         influence = deviations @ slopes
         square = influence**2
         squares += square.sum(axis=0)
@@ -98,9 +93,28 @@ def shape(
     return Shape(cubes / scale**1.5, curvature, 2 / np.maximum(noise, uncertainty))
 
 
+def correlation(function: Callable[[Array], ArrayLike], columns: Array) -> Array:
+    """The correlations (p, p) of the estimates of `shape`; 0 with one that does not fluctuate."""
+    slopes = _slopes(function, columns)
+    covariance = slopes.T @ np.atleast_2d(np.cov(columns, rowvar=False)) @ slopes
+    size = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    scale = np.where(size > 0, size, 1.0)
+    return covariance / np.outer(scale, scale)
+
+
+def _slopes(function: Callable[[Array], ArrayLike], columns: Array) -> Array:
+    """The derivatives (k, p) at the means, by central differences over their errors.
+
+    On that scale the function should be linear anyway.
+    """
+    mean, step = columns.mean(axis=0), columns.std(axis=0) / np.sqrt(len(columns))
+    up, down = (np.asarray(function(mean + sign * np.diag(step))) for sign in (1, -1))
+    return (up - down) / (2 * np.where(step > 0, step, 1.0)[:, None])
+
+
 class _Slice(NamedTuple):
     rows: slice
-    all: slice
+    source: slice
 
 
 def _slices(sizes: Sequence[int]) -> Iterator[_Slice]:

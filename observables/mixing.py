@@ -102,7 +102,7 @@ def split_r_hat(series: ArrayLike) -> float:
     return float(np.sqrt((half - 1) / half + between / within)) if within > 0 else inf
 
 
-def agreement(series: Sequence[ArrayLike]) -> float:
+def agreement(series: Iterable[ArrayLike]) -> float:
     """The probability of chains of one distribution to differ as much as these: see above.
 
     series: (chains, n) of each observable; those that do not move at all are left out. NaN for
@@ -121,7 +121,7 @@ def agreement(series: Sequence[ArrayLike]) -> float:
     return min(1.0, len(chances) * min(chances)) if chances else nan
 
 
-def frozen_chains(series: Sequence[ArrayLike]) -> int:
+def frozen_chains(series: Iterable[ArrayLike]) -> int:
     """How many chains stand still in an observable in which at least half of them move.
 
     An observable of few values, as the sign of M, may stand still: it does not count.

@@ -117,7 +117,7 @@ class Strata:
 
 
 def _coefficients(without: NDArray[np.float64], c: int) -> tuple[NDArray[np.float64], int]:
-    """β (c, m-c) of the last c columns of (blocks, m), as controls of the others, and their rank."""
+    """β (c, m-c) of the last c columns of (blocks, m) as controls of the others, their rank."""
     spread = without - without.mean(axis=0)
     size = np.linalg.norm(spread[:, -c:], axis=0)
     scale = np.where(size > 0, size, 1)

@@ -18,6 +18,8 @@ from lattice_flows.scripts import _environment, _notes, _streams
 # The matrices of the exact answers are small: threads of a BLAS only get in each other's way there,
 # badly so beside jax's own on a busy machine. To be set before numpy is loaded.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# XLA's own log tells of slow compilations, say, as of errors: not in the way of the one line.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 UNRELIABLE, INTERRUPTED = 3, 75
 _KEPT = "lattice_flows.cache"

@@ -177,7 +177,8 @@ def output(
             if kwargs.get("resume") and output is None:
                 raise click.UsageError("--resume goes on with what -o FILE was begun with: give it")
             if output is not None:
-                refuse_existing(output, overwrite or kwargs.get("resume", False))
+                resumed = kwargs.get("resume", False) and output.exists()
+                refuse_existing(output, overwrite or resumed)
                 if suffixes and output.suffix not in ("", *suffixes):
                     raise click.UsageError(
                         f"{output} would not hold what its name says: end it in "
@@ -219,6 +220,9 @@ def command_key(command: str, seed: int | None) -> "jax.Array":
     import jax
     import numpy as np
 
+    from lattice_flows.provenance import use_seed
+
+    use_seed(seed or 0)
     return jax.random.fold_in(jax.random.key(seed or 0), np.uint32(zlib.crc32(command.encode())))
 
 

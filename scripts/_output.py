@@ -147,7 +147,8 @@ def quantity(pair: Mapping[str, Any] | None) -> str:
         return f"{value:.10g}"
     from observables.estimate import Estimate
 
-    return f"{value:.8g} (no error)" if stderr is None else str(Estimate(value, stderr))
+    ends = pair.get("interval_68")
+    return f"{value:.8g} (no error)" if stderr is None else str(Estimate(value, stderr, ends))
 
 
 def deliver(
@@ -273,7 +274,7 @@ def write_json(path: Path, result: Mapping[str, Any]) -> None:
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, Mapping) and value.keys() == {"value", "stderr"}:
+    if isinstance(value, Mapping) and {"value", "stderr"} <= value.keys():
         return quantity(value)
     if isinstance(value, Mapping):
         return "  ".join(f"{name} {_text(item)}" for name, item in value.items())

@@ -62,7 +62,9 @@ def abandoned(path: Path) -> str:
     Imports nothing: the thread that is given up may be at that, and holds locks.
     """
     if (path / "config.json").is_file():
-        return f"{path} is interrupted, its last checkpoint is kept; to go on: {_again(path)}"
+        begun = (path / "checkpoint.npz").is_file()
+        kept = "its last checkpoint is kept" if begun else "it is to begin"
+        return f"{path} is interrupted, {kept}; to go on: {_again(path)}"
     return f"interrupted before {path} was made: run the command again"
 
 

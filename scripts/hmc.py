@@ -125,7 +125,7 @@ def hmc(
             result["exact"] = _exact(model, couplings, measurement.observables)
 
             def save(file: Path) -> None:
-                ensemble.save(file, overwrite)
+                ensemble.save(file)
                 parts.remove()
 
             _output.deliver([result], as_json, output, save)

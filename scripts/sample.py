@@ -79,7 +79,7 @@ def sample(
             result = _output.measured(ensemble, measurement)
 
             def save(file: Path) -> None:
-                ensemble.save(file, overwrite)
+                ensemble.save(file)
                 parts.remove()
 
             _output.deliver([result], as_json, output, save)

@@ -159,6 +159,7 @@ def test_measure_says_how_the_chains_mix():
     assert report["tau_int"] == mixing.tau_int
     assert report["slowest"] in measured.observables
     assert 1 < report["r_hat"] < 1.01
+    assert 0.01 <= report["agreement"] <= 1 and report["frozen_chains"] == 0
 
 
 def test_too_few_draws_for_their_autocorrelation_time_are_not_reliable():
@@ -211,6 +212,9 @@ def test_chains_come_back_from_the_file(tmp_path):
         assert float(dataset.tau_int_stderr) == measured.mixing.tau_int_stderr
         assert measured.mixing.slowest in dataset.tau_int.attrs["long_name"]
         assert float(dataset.r_hat) == measured.mixing.r_hat
+        assert "1903.08008" in dataset.r_hat.attrs["long_name"]
+        assert float(dataset.agreement) == measured.mixing.agreement
+        assert int(dataset.frozen_chains) == 0
 
 
 def test_the_command_measures_chains(tmp_path):

@@ -14,7 +14,10 @@ import pytest
 import xarray
 from command_line import call, refused, small_run
 
+from lattice_flows import checkpoint
+from lattice_flows.ensemble import Ensemble
 from lattice_flows.run import Run
+from lattice_flows.sampler import Sampler
 from observables import LONG_NAMES
 from theories import TransferMatrix
 
@@ -92,6 +95,27 @@ def test_where_no_exact_answer_exists_there_is_none(torus):
     assert report["ess_reverse"] > 0.05 and report["log_z"]["stderr"] > 0
 
 
+def test_an_unfinished_run_says_so_and_so_do_its_files(copy):
+    params = Sampler.load(copy).params
+    checkpoint.save(copy.path / "checkpoint.npz", {"params": params, "step": 3})
+    (copy.path / "finished.json").unlink()
+    result = call("sample", copy.path, "--m", -1.0, "-n", 512, "-o", "ensemble.nc")
+    assert result.exit_code == 0
+    note = f"note: {copy.path} is at step 3 of {copy.config.steps}\n"
+    assert result.stderr == note
+    said = Ensemble.load("ensemble.nc").provenance
+    assert (said["step"], said["steps"], said["finished"]) == (3, copy.config.steps, False)
+    assert (
+        said["failed"] == [] and said["invariance"]["statistic"] < said["invariance"]["threshold"]
+    )
+    result = call("scan", copy.path, "--m", -1.0, "-n", 512, "-o", "scan.nc")
+    assert result.exit_code == 0 and note in result.stderr
+    with xarray.open_dataset("scan.nc") as scan:
+        assert json.loads(scan.attrs["lf_provenance"])["finished"] is False
+        assert str(scan["failed_checks"].item()) == ""
+        assert scan["invariance_statistic"] < scan["invariance_threshold"]
+
+
 def test_forward_figures_of_a_torus_come_from_hmc(torus):
     result = call("evaluate", torus.path, "-n", 1024, "--json")
     assert result.exit_code == 0, result.output
@@ -102,6 +126,7 @@ def test_forward_figures_of_a_torus_come_from_hmc(torus):
     assert -5 * report["kl_forward_stderr"] < report["kl_forward"] < 1
 
 
+@pytest.mark.slow
 def test_hmc_and_exact_samples_tell_the_same_of_a_chain(chain):
     args = ("evaluate", chain.path, "--m", -1.0, "-n", 1024, "--json")
     exact, by_hmc = (

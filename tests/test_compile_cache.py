@@ -9,10 +9,14 @@ import zlib
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
 import pytest
 from command_line import call
 
 from lattice_flows import compile_cache
+from lattice_flows.compile_cache import processor
 from lattice_flows.config import Config
 from lattice_flows.training import Plan, Trainer
 
@@ -45,9 +49,9 @@ def test_the_options(settings, tmp_path, monkeypatch):
     monkeypatch.setenv("LATTICE_FLOWS_CACHE", str(tmp_path / "variable"))
     exact = ("exact", "phi4", "--sites", 4)
     assert call(*exact).exit_code == 0
-    assert settings[FOLDER] == str(tmp_path / "variable")
+    assert settings[FOLDER] == str(tmp_path / "variable" / processor())
     assert call(*exact, "--cache", tmp_path / "option").exit_code == 0
-    assert settings[FOLDER] == str(tmp_path / "option")
+    assert settings[FOLDER] == str(tmp_path / "option" / processor())
     settings.clear()
     assert call(*exact, "--no-cache").exit_code == 0
     assert settings == {"jax_enable_compilation_cache": False}
@@ -61,14 +65,15 @@ def test_a_folder_that_cannot_be_used_is_a_note(settings, tmp_path):
 
 
 def test_half_written_and_old_entries_go(settings, tmp_path, monkeypatch):
-    whole = zlib.compress(os.urandom(1000))
+    whole, folder = zlib.compress(os.urandom(1000)), tmp_path / processor()
+    folder.mkdir()
     for i in range(5):
-        (tmp_path / f"{i}-cache").write_bytes(whole)
-        os.utime(tmp_path / f"{i}-cache", (i, i))
-    (tmp_path / "torn-cache").write_bytes(whole[:500])
+        (folder / f"{i}-cache").write_bytes(whole)
+        os.utime(folder / f"{i}-cache", (i, i))
+    (folder / "torn-cache").write_bytes(whole[:500])
     monkeypatch.setattr(compile_cache, "_LARGEST", 3 * len(whole))
     assert compile_cache.use(tmp_path) is None
-    assert sorted(p.name for p in tmp_path.glob("*-cache")) == ["2-cache", "3-cache", "4-cache"]
+    assert sorted(p.name for p in folder.glob("*-cache")) == ["2-cache", "3-cache", "4-cache"]
 
 
 # one program for all values
@@ -84,26 +89,17 @@ def lowered(**values) -> list[str]:
     return [base.as_text(), trainer._compiled_advance.lower(plan, state, 1).as_text()]
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"couplings": {"m": 0.6, "lam": 0.07}},
-        {"learning_rate": 1e-4, "steps": 77, "seed": 5},
-    ],
-)
-def test_numbers_are_no_part_of_the_programs(changed):
+def test_numbers_are_no_part_of_the_programs():
+    other = {"couplings": {"m": 0.6, "lam": 0.07}, "learning_rate": 1e-4, "steps": 77, "seed": 5}
     with jax.numpy_dtype_promotion("standard"):
-        assert lowered(couplings={"m": 0.5}) == lowered(**({"couplings": {"m": 0.5}} | changed))
+        assert lowered(couplings={"m": 0.5}) == lowered(**other)
 
 
 def test_the_learning_rate_is_that_of_optax():
-    import numpy as np
-    import optax
-
     config = Config("phi4", (4,), steps=200, learning_rate=0.01)
     plan, theirs = Plan.of(config, ()), optax.warmup_cosine_decay_schedule(0.0, 0.01, 50, 200)
     counts = np.arange(220)
-    ours = [float(plan.rate(jax.numpy.asarray(n))) for n in counts]
+    ours = [float(plan.rate(jnp.asarray(n))) for n in counts]
     with jax.numpy_dtype_promotion("standard"):
         np.testing.assert_allclose(ours, [float(theirs(n)) for n in counts], rtol=1e-12, atol=1e-18)
 
@@ -132,6 +128,6 @@ print(len(missed))
 
     first = misses(0.5)
     assert first >= 3
-    kept = set((tmp_path / "cache").glob("*-cache"))
+    kept = set((tmp_path / "cache").rglob("*-cache"))
     assert misses(0.6) < first
-    assert set((tmp_path / "cache").glob("*-cache")) == kept
+    assert set((tmp_path / "cache").rglob("*-cache")) == kept

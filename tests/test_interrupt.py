@@ -17,9 +17,11 @@ from lattice_flows.interrupt import PATIENCE, SIGNALS, deferred, leave_at_once, 
 
 SLACK = 10.0  # seconds, on a busy machine
 BUSY = """
-import jax, sys
+import ctypes
+library, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
 print("busy", flush=True)
-jax.lax.while_loop(lambda x: x >= 0, lambda x: 0.5 * x + 1, 0.0).block_until_ready()
+for _ in range(2):  # the second time it waits for itself
+    library.pthread_mutex_lock(mutex)
 """
 """The main thread is in C code, as in a compilation, and no handler of Python's runs."""
 
@@ -152,6 +154,9 @@ def test_a_command_ends_with_one_line(tmp_path, arguments, delay):
         text=True,
         cwd=tmp_path,
     )
+    while len(list(Path(f"/proc/{process.pid}/task").iterdir())) < 2:  # until there is a watcher
+        assert process.poll() is None
+        time.sleep(0.05)
     time.sleep(delay)
     begin = time.monotonic()
     process.send_signal(signal.SIGINT)

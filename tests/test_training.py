@@ -34,6 +34,12 @@ def standard_promotion():
         yield
 
 
+@pytest.fixture(autouse=True)
+def asked_once_a_chunk(monkeypatch):
+    """Whether to stop, however long the steps take."""
+    monkeypatch.setattr(training, "_ASKED_EVERY", float("inf"))
+
+
 @functools.cache
 def trainer_for(text: str, objective: type) -> Trainer:
     return Trainer(Config.from_json(text))
@@ -360,10 +366,11 @@ def test_a_chunk_in_parts_is_the_same_chunk(tmp_path, monkeypatch):
     go(run)
     expected = content(run)
     monkeypatch.setattr(training, "_ASKED_EVERY", 1e-9)
+    training.trainer_for(run.config).pace = 1
     other = Run.create(tmp_path / "other", run.config)
     asked = iter([False, False, False, True])  # at the beginning, after one step, two and three
     with pytest.raises(Interrupted):
-        go(other, interrupted=lambda: next(asked))
+        go(other, interrupted=asked.__next__)
     assert int(saved(other).step) == 0
     go(other, resume=True)
     assert content(other) == expected

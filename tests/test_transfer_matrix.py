@@ -409,8 +409,8 @@ def test_the_gap_of_a_correlator_that_hardly_decays():
 
     The period is so long that the states within the wells have died out in its middle.
     """
-    couplings = DoubleWellCouplings(4.5, 4.5, period=64.0)
-    exact = TransferMatrix(DoubleWell((256,)), couplings)
+    couplings = DoubleWellCouplings(4.5, 4.5, period=80.0)
+    exact = TransferMatrix(DoubleWell((320,)), couplings)
     assert exact.energy_gap < 1e-7
     np.testing.assert_allclose(exact.correlator_gaps()[-1], exact.energy_gap, rtol=1e-6)
 
