@@ -178,7 +178,9 @@ def _estimate(
 
 def _first(variable: Variable) -> Variable:
     """The variable at the first coupling point alone."""
-    return dataclasses.replace(variable, dimensions=variable.dimensions[1:], data=variable.data[0])
+    return dataclasses.replace(
+        variable, dimensions=variable.dimensions[1:], data=np.asarray(variable.data[0])
+    )
 
 
 def _variable(name: str, values: Sequence[Any], long_name: str) -> Variable:

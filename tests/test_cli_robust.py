@@ -317,5 +317,5 @@ def test_a_file_that_does_not_say_what_it_is_of_is_not_drawn(config):
     object.__setattr__(data, "attributes", {**data.attributes, "lf_config": json.dumps(config)})
     from lattice_flows.plot_checks import check
 
-    with pytest.raises(LatticeFlowsError, match="does not say"):
+    with pytest.raises(LatticeFlowsError, match=r"does not say|no readable attribute"):
         check(data)

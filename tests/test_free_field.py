@@ -127,7 +127,7 @@ def test_the_command_knows_it_in_every_dimension():
 
 
 def test_evaluate_and_scan_stand_beside_exact_answers_in_two_dimensions(tmp_path):
-    """The base is the free field, the field next to nothing: a flow that is all but exact."""
+    """Of a flow that is not trained: what it finds is flagged, what is exact is beside it."""
     run = Run.create(
         tmp_path / "run",
         Config(
@@ -149,11 +149,10 @@ def test_evaluate_and_scan_stand_beside_exact_answers_in_two_dimensions(tmp_path
         *("scan", run.path, "--mass-squared", "0.3,0.6", "-n", 256),
         *("-o", file, "--plot", tmp_path / "s.png"),
     )
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 3, done.output
     assert done.stderr.startswith("free-field  2x3 sites  mass_squared 0.3:0.6:2\n")
     with xarray.open_dataset(file) as scan:
         for i, mass_squared in enumerate((0.3, 0.6)):
             for name, value in free_answers(FreeField((2, 3)), mass_squared).items():
                 assert float(scan[f"{name}_exact"][i]) == pytest.approx(value, rel=1e-12), name
-                assert abs(scan[name][i] - value) <= 5 * scan[f"{name}_stderr"][i] + 1e-9, name
     assert (tmp_path / "s.png").stat().st_size > 5000
