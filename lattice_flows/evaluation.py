@@ -10,12 +10,13 @@ The coverage is Kish's ESS of q/p over samples of p, what Máté & Fleuret (arXi
 forward ESS: of a flow that samples a part of p alone, and that well, it is the probability of that
 part, where our forward ESS is 0, as no number of its draws would do.
 
-The forward figures and an exact log Z need an exact answer, which every chain has. Reverse figures
-alone cannot be trusted: a flow that has lost a well still shows a high reverse ESS. Distances
-between the draws as they are, without weights, and exact samples are those of metrics.py.
+The forward figures need samples of p: exact ones, which every chain has, or else draws of HMC, in
+any dimension; Z is then the mean weight. Reverse figures alone cannot be trusted: a flow that has
+lost a well still shows a high reverse ESS. What is known of p therefore judges, too (verdict.py).
+Distances between the draws as they are, without weights, and exact samples are those of metrics.py.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -25,43 +26,71 @@ from scipy.special import logsumexp
 
 from lattice_flows import metrics
 from lattice_flows.ensemble import Ensemble, config_of
+from lattice_flows.invariance import checked
 from lattice_flows.results import known
 from lattice_flows.sampler import Sampler
-from observables import kish_ess
-from theories import Theory
+from lattice_flows.verdict import failed_forward, failed_log_z, largest_pull
+from observables import Estimate, Measurement, kish_ess
+from theories import LatticeTheory, Theory
+
+REFERENCES = ("auto", "hmc", "none")
+"""What the draws are judged by: exact answers, else draws of HMC; HMC; exact answers or nothing."""
 
 _DISTANCES = ("energy_distance", "sliced_wasserstein", "hausdorff")
 _HALVED = 256  # configurations on which the solver step is halved: those of largest weight
+# Of HMC: enough chains to tell the error from their scatter, each long enough to judge its mixing.
+_CHAINS, _DRAWS, _EVERY = 16, 128, 4
 
 
-def evaluate(sampler: Sampler, couplings: Any, key: jax.Array, n: int) -> dict[str, Any]:
+def evaluate(
+    sampler: Sampler, couplings: Any, key: jax.Array, n: int, reference: str = "auto"
+) -> dict[str, Any]:
     """The JSON report of `lattice-flows evaluate`, from n draws and n exact samples.
 
-    What needs an exact answer is None where there is none. `log_q_step_halving` is the largest
-    change of log q when the solver's steps are halved, of the draws of largest weight: where an
-    error of the solver has made a weight too large, it shows.
+    What needs an exact answer is None where there is none; the forward figures then come from draws
+    of HMC (`reference`: see REFERENCES), and are None where those do not agree among themselves.
+    `log_q_step_halving` is the largest change of log q when the solver's steps are halved, of the
+    draws of largest weight: where an error of the solver has made a weight too large, it shows.
     """
     draw_key, key = jax.random.split(key)
-    return _judge(sampler, sampler.draw(couplings, draw_key, n), key)
+    (drawn,) = _reference_draws(sampler.theory, [couplings], key, reference)
+    return _judge(sampler, sampler.draw(couplings, draw_key, n), key, drawn)
 
 
 def evaluate_grid(
-    sampler: Sampler, grid: Sequence[Any], key: jax.Array, n: int
+    sampler: Sampler, grid: Sequence[Any], key: jax.Array, n: int, reference: str = "auto"
 ) -> Iterator[dict[str, Any]]:
     """The report at each couplings of `grid`, in that order.
 
     What is drawn is what a scan draws: a transport draws all that lie on one line at once.
     """
     draw_key, key = jax.random.split(key)
-    for i, ensemble in enumerate(sampler.draw_grid(grid, draw_key, n)):
-        yield _judge(sampler, ensemble, jax.random.fold_in(key, i))
+    references = _reference_draws(sampler.theory, grid, key, reference)
+    ensembles = sampler.draw_grid(grid, draw_key, n)
+    for i, (ensemble, drawn) in enumerate(zip(ensembles, references, strict=True)):
+        yield _judge(sampler, ensemble, jax.random.fold_in(key, i), drawn)
 
 
-def _judge(sampler: Sampler, ensemble: Ensemble, key: jax.Array) -> dict[str, Any]:
+def _reference_draws(
+    theory: Theory, grid: Sequence[Any], key: jax.Array, reference: str
+) -> Sequence[Ensemble | None]:
+    """Draws of HMC at each couplings of `grid`, where they are to be the reference."""
+    wanted = reference == "hmc" or (reference == "auto" and theory.exact(grid[0]) is None)
+    if not wanted or not isinstance(theory, LatticeTheory):
+        return [None] * len(grid)
+    from lattice_flows.reference import hmc_grid  # loads blackjax
+
+    key = jax.random.fold_in(key, len(grid))  # the others are used at the points
+    return hmc_grid(theory, grid, key, _CHAINS, _DRAWS, every=_EVERY)
+
+
+def _judge(
+    sampler: Sampler, ensemble: Ensemble, key: jax.Array, reference: Ensemble | None
+) -> dict[str, Any]:
     """The report on an ensemble of the sampler's draws."""
     exact_key, integration_key = jax.random.split(key)
     couplings, n = ensemble.couplings, len(ensemble.configurations)
-    measurement = ensemble.measure()
+    measurement = checked(ensemble, ensemble.measure())
     log_weights = np.asarray(ensemble.log_weights)
     heaviest = np.argsort(-log_weights)[:_HALVED]
     few = ensemble.configurations[heaviest]
@@ -73,6 +102,7 @@ def _judge(sampler: Sampler, ensemble: Ensemble, key: jax.Array) -> dict[str, An
         "ess_reverse": measurement.ess,
         "ess_forward": None,
         "coverage": None,
+        "forward_source": None,
         **_mean("kl_reverse", None),
         **_mean("kl_forward", None),
         "log_z_integrated": integrated.value,
@@ -84,6 +114,8 @@ def _judge(sampler: Sampler, ensemble: Ensemble, key: jax.Array) -> dict[str, An
         "exact": None,
     }
     exact = sampler.theory.exact(couplings)
+    if reference is not None:
+        report |= _by_hmc(sampler, measurement, reference)
     if exact is None:
         return report
     rng = np.random.default_rng(np.asarray(jax.random.key_data(exact_key)))
@@ -93,16 +125,58 @@ def _judge(sampler: Sampler, ensemble: Ensemble, key: jax.Array) -> dict[str, An
     names = [*measurement.observables, "log_z"]
     log_z = measurement.log_z
     assert log_z is not None  # draws of a flow have weights
+    answered = {name: Estimate(float(answers[name]), 0.0) for name in measurement.observables}
+    pull, _, threshold = largest_pull(measurement, answered)
+    if report["forward_source"] is None:
+        report |= {"forward_source": "exact", **_forward(log_ratio)}
+        report |= _also_failed(report, failed_forward(report["ess_forward"], n))
+    failed = failed_log_z(log_z, exact.log_z) + (("exact",) if pull > threshold else ())
     return report | {
+        **_also_failed(report, failed),
         **_mean("kl_reverse", exact.log_z - log_weights),
-        **_mean("kl_forward", log_ratio),
-        "ess_forward": forward_ess(log_ratio),
-        "coverage": kish_ess(-log_ratio),
         "log_z_error": log_z.value - exact.log_z,
         "log_z_error_stderr": log_z.stderr,
         **_distances(sampler.theory, couplings, ensemble.configurations, samples, rng),
         "exact": known(answers, names),
     }
+
+
+def _by_hmc(sampler: Sampler, measurement: Measurement, reference: Ensemble) -> dict[str, Any]:
+    """The forward figures and the verdict by draws of HMC; nothing where its chains disagree."""
+    found = reference.measure()
+    if not found.reliable:
+        return {}
+    log_z = measurement.log_z
+    assert log_z is not None  # draws of a flow have weights
+    log_ratio = sampler.log_weights(reference.configurations[:], reference.couplings) - log_z.value
+    forward = _forward(log_ratio)
+    # draws of one chain are correlated, chains are not; the mean weight has an error of its own
+    by_chain = _mean("kl_forward", log_ratio.reshape(_CHAINS, _DRAWS).mean(axis=1))
+    error = np.hypot(by_chain["kl_forward_stderr"], log_z.stderr)
+    pull, _, threshold = largest_pull(measurement, found.observables)
+    failed = failed_forward(forward["ess_forward"], measurement.n)
+    failed += ("hmc",) if pull > threshold else ()
+    return {
+        **_also_failed(measurement.as_json(), failed),
+        **forward,
+        "kl_forward_stderr": float(error),
+        "forward_source": "hmc",
+    }
+
+
+def _forward(log_ratio: NDArray[np.float64]) -> dict[str, Any]:
+    """The forward figures from log p/q over samples of p."""
+    return {
+        **_mean("kl_forward", log_ratio),
+        "ess_forward": forward_ess(log_ratio),
+        "coverage": kish_ess(-log_ratio),
+    }
+
+
+def _also_failed(report: Mapping[str, Any], failed: Sequence[str]) -> dict[str, Any]:
+    """What a report says of its checks, with those that failed besides."""
+    names = [*report["failed"], *failed]
+    return {"failed": names, "reliable": not names}
 
 
 def forward_ess(log_ratio: NDArray[np.float64]) -> float:

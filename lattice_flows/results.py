@@ -33,6 +33,10 @@ _NAMES = {
 }
 
 
+_INVARIANCE = {
+    "statistic": "F of the change of the observables under moves that preserve p",
+    "threshold": "F beyond which the draws do not stand for p",
+}
 _TITLES = {
     "exact-table": "exact answers",
     "observables": "observables",
@@ -83,7 +87,7 @@ def known(answers: Mapping[str, Any], names: Iterable[str]) -> dict[str, float |
 
 def _remedy(theory: Theory) -> str:
     if isinstance(theory, LatticeTheory):
-        return "of lattices for chains only, give a single number of sites"
+        return "of lattices for chains only (and the free field), give a single number of sites"
     return "give couplings nearer to their defaults"
 
 
@@ -94,13 +98,14 @@ def save_results(
     results: Sequence[Mapping[str, Any]],
     extra: Mapping[str, Variable] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    overwrite: bool | None = None,
 ) -> None:
     """Write results of one theory, at one or more coupling points, to a netCDF file of `kind`.
 
-    Dimension `coupling_point` (but for "observables", which are of a single point); a variable for
-    each coupling, each observable and derivative (with NAME_stderr, but for exact ones, and
-    NAME_exact where the results have "exact") and each number that the results hold, and the
-    `extra` ones. What is None somewhere is NaN there.
+    Dimension `coupling_point` (but for "observables", which are of a single point); a coordinate
+    for each coupling, a variable for each observable and derivative (with NAME_stderr, but for
+    exact ones, and NAME_exact where the results have "exact") and each number that the results
+    hold, and the `extra` ones. What is None somewhere is NaN there.
     """
     names: dict[str, str] = {
         **quantities(theory).long_names,
@@ -108,7 +113,12 @@ def save_results(
         **_NAMES,
     }
     variables = {
-        name: _variable(name, [r["couplings"][name] for r in results], f"coupling {name}")
+        name: Variable(
+            _POINTS,
+            np.array([r["couplings"][name] for r in results], float),
+            f"coupling {name}",
+            coordinate=True,
+        )
         for name in results[0]["couplings"]
     }
     estimates = [
@@ -123,6 +133,14 @@ def save_results(
         values = [r.get(name) for r in results]
         if any(isinstance(v, float | int) for v in values):
             variables[name] = _variable(name, values, names.get(name, name.replace("_", " ")))
+    if all("failed" in r for r in results):
+        joined = np.array([" ".join(r["failed"]) for r in results])
+        variables["failed_checks"] = Variable(_POINTS, joined, "checks that failed")
+    found = [r.get("invariance") or {} for r in results]
+    if any(found):
+        for key, what in _INVARIANCE.items():
+            column = [row.get(key) for row in found]
+            variables[f"invariance_{key}"] = _variable(key, column, what)
     points: Any = [dict(r["couplings"]) for r in results]
     if kind == "observables":  # of one ensemble: scalars, as `measure` writes them
         variables = {name: _first(variable) for name, variable in variables.items()}
@@ -135,6 +153,7 @@ def save_results(
         config={"theory": theory.name, "shape": list(theory.shape), "couplings": points},
         references=theory.references,
         attributes=None if provenance is None else {"lf_provenance": dict(provenance)},
+        overwrite=overwrite,
     )
 
 
@@ -145,7 +164,12 @@ def _estimate(
     dimensions = _POINTS if value.ndim == 1 else (*_POINTS, "separation")
     unknown = all(answer is None for answer in exact)
     answers = None if unknown else np.array(exact, dtype=float)  # None is NaN then
-    variables = estimate_variables(name, value, stderr, title, dimensions, answers)
+    intervals = {
+        kind: np.array([p.get(kind) or (np.nan, np.nan) for p in pairs], dtype=float)
+        for kind in ("interval_68", "interval_95")
+        if any(p.get(kind) for p in pairs)
+    }
+    variables = estimate_variables(name, value, stderr, title, dimensions, answers, intervals)
     exact_ones = (stderr == 0) | np.isnan(value)
     if exact_ones.all() and answers is None:  # the value itself is the exact one
         del variables[f"{name}_stderr"]

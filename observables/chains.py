@@ -6,7 +6,7 @@ mean of that series; mixing.py judges whether the chains agree.
 """
 
 from collections.abc import Callable, Sequence
-from math import inf
+from math import ceil, inf
 from numbers import Integral
 
 import numpy as np
@@ -14,13 +14,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from theories.errors import LatticeFlowsError
 
+from .estimate import Estimate
 from .estimators import ROUNDING, jackknife
+from .gamma_method import Autocorrelation, autocorrelations
 from .gamma_method import autocorrelation as autocorrelation
-from .gamma_method import autocorrelations
+from .intervals import correlation, estimates, shape
 from .mixing import Mixing, agreement, frozen_chains, split_r_hat
 
 Array = NDArray[np.float64]
 Function = Callable[[Array], ArrayLike]
+
+# Blocks of so many autocorrelation times are taken as independent.
+_BLOCK = 4.0
 
 
 def as_chains(chains: int, n: int, log_weights: ArrayLike | None) -> int:
@@ -37,8 +42,8 @@ def as_chains(chains: int, n: int, log_weights: ArrayLike | None) -> int:
 
 def measure_chains(
     function: Function, samples: Array, chains: int, names: Sequence[str]
-) -> tuple[Array, Array, Mixing]:
-    """Values and errors of a function of averages over chains, and how the chains mix.
+) -> tuple[list[Estimate], Mixing]:
+    """Estimates of a function of averages over chains, and how the chains mix.
 
     Arguments:
         function: maps averages (..., k) to results (..., p), vectorised over leading axes.
@@ -46,8 +51,8 @@ def measure_chains(
         chains: the number of chains, all of the same length.
         names: of the p results.
 
-    Returns (p,) values, their (p,) standard errors and the mixing. The values are corrected for
-    their bias of O(1/n) by the jackknife over chains, if there are several.
+    Returns p estimates with intervals and the mixing. The values are corrected for their bias of
+    O(1/n) by the jackknife, over chains if there are several, else over blocks of the one.
     """
     values, series = chain_series(function, samples, chains)
     found = autocorrelations(series)
@@ -62,13 +67,53 @@ def measure_chains(
         agreement=agreement(series),
         frozen_chains=frozen_chains(series),
     )
-    return values, np.array([one.stderr for one in found]), mixing
+    return _with_intervals(function, samples, chains, values, found), mixing
 
 
-def chain_estimates(function: Function, samples: Array, chains: int) -> tuple[Array, Array]:
-    """Values and errors as of `measure_chains`, without the mixing."""
+def chain_estimates(function: Function, samples: Array, chains: int) -> list[Estimate]:
+    """The estimates of `measure_chains`, without the mixing."""
     values, series = chain_series(function, samples, chains)
-    return values, np.array([one.stderr for one in autocorrelations(series)])
+    return _with_intervals(function, samples, chains, values, autocorrelations(series))
+
+
+def _with_intervals(
+    function: Function,
+    samples: Array,
+    chains: int,
+    values: Array,
+    found: Sequence[Autocorrelation],
+) -> list[Estimate]:
+    """Estimates whose intervals take blocks of a chain of two effective draws as independent.
+
+    The errors are as uncertain as their autocorrelation times.
+    """
+    tau = max(one.tau for one in found)
+    blocks = block_means(samples, chains, ceil(_BLOCK * tau))
+    uncertainty = np.array([(one.tau_stderr / one.tau) ** 2 for one in found])
+    if chains == 1:
+        values, _ = jackknife(function, blocks, blocks=len(blocks))
+    errors = np.array([one.stderr for one in found])
+    return estimates(values, errors, shape(function, blocks, uncertainty=uncertainty))
+
+
+def chain_correlations(function: Function, samples: Array, chains: int) -> tuple[Array, int]:
+    """The correlations (p, p) of the estimates, and the number of blocks that they are from."""
+    _, series = chain_series(function, samples, chains)
+    tau = max(one.tau for one in autocorrelations(series))
+    blocks = block_means(samples, chains, ceil(_BLOCK * tau))
+    return correlation(function, blocks), len(blocks)
+
+
+def block_means(samples: Array, chains: int, length: int) -> Array:
+    """Means over `length` consecutive draws of a chain, or a little more: (n, k) → (blocks, k).
+
+    All blocks are of one length, and there are two or more: what does not fit is left out.
+    """
+    n = len(samples) // chains
+    blocks = max(1 if chains > 1 else 2, n // length)
+    length = max(1, n // blocks)
+    kept = samples.reshape(chains, n, -1)[:, : blocks * length]
+    return kept.reshape(chains * blocks, length, -1).mean(axis=1)
 
 
 def chain_series(function: Function, samples: Array, chains: int) -> tuple[Array, Array]:

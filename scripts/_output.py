@@ -1,22 +1,52 @@
 """What commands say: results on stdout, as text or as one JSON object; the rest on stderr."""
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from lattice_flows.scripts import _streams
 from lattice_flows.scripts._command import UNRELIABLE, Failure
 
 if TYPE_CHECKING:
     from lattice_flows.ensemble import Ensemble
+    from lattice_flows.sampler import Sampler
     from observables import Measurement
 
 
 def say(message: str) -> None:
     """A remark for the person, not the result."""
     click.echo(message, err=True)
+
+
+def announce(
+    theory: str, shape: Sequence[int], couplings: Mapping[str, Any] | Sequence[Mapping[str, Any]]
+) -> None:
+    """Say, before the work, what it is on: the theory, its lattice and every coupling in use.
+
+    `couplings` are values or ranges by name, or several points. Quiet with --json, whose object
+    names them.
+    """
+    context = click.get_current_context(silent=True)
+    if context is not None and context.params.get("as_json"):
+        return
+    if not isinstance(couplings, Mapping):
+        values = {name: sorted({point[name] for point in couplings}) for name in couplings[0]}
+        couplings = {name: _span(several) for name, several in values.items()}
+    from lattice_flows.config import show as shown
+
+    words = {k: v if isinstance(v, str) else shown(v) for k, v in couplings.items()}
+    say(_headline(theory, shape, words))
+
+
+def _span(values: Sequence[float]) -> str:
+    from lattice_flows.config import show as shown
+
+    ends = (values[0], values[-1])
+    return shown(ends[0]) if len(values) == 1 else f"{shown(ends)}:{len(values)}"
 
 
 def json_text(result: Mapping[str, Any]) -> str:
@@ -40,12 +70,16 @@ def table(rows: Iterable[Sequence[str]]) -> str:
 
 def headline(result: Mapping[str, Any]) -> str:
     """Theory, lattice and couplings of a result in one line."""
+    words = {name: f"{value:g}" for name, value in result["couplings"].items()}
+    return _headline(result["theory"], result["shape"], words)
+
+
+def _headline(theory: str, shape: Sequence[int], couplings: Mapping[str, str]) -> str:
     import theories
 
-    on_lattice = issubclass(theories.find(result["theory"]), theories.LatticeTheory)
-    shape = "x".join(map(str, result["shape"]))
-    couplings = "  ".join(f"{name} {value:g}" for name, value in result["couplings"].items())
-    return f"{result['theory']}  {shape} {'sites' if on_lattice else 'dimensions'}  {couplings}"
+    on_lattice = issubclass(theories.find(theory), theories.LatticeTheory)
+    size = "x".join(map(str, shape)) + (" sites" if on_lattice else " dimensions")
+    return "  ".join([theory, size, *(f"{name} {value}" for name, value in couplings.items())])
 
 
 def readable(result: Mapping[str, Any]) -> str:
@@ -61,7 +95,7 @@ def readable(result: Mapping[str, Any]) -> str:
     rows += [
         (name, _text(_with_error(result, name)), "")
         for name, value in result.items()
-        if name not in shown and value is not None
+        if name not in shown and value is not None and value != []
     ]
     widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
     lines = (f"  {name:<{widths[0]}}  {text:<{widths[1]}}  {more}" for name, text, more in rows)
@@ -113,7 +147,8 @@ def quantity(pair: Mapping[str, Any] | None) -> str:
         return f"{value:.10g}"
     from observables.estimate import Estimate
 
-    return f"{value:.8g} (no error)" if stderr is None else str(Estimate(value, stderr))
+    ends = pair.get("interval_68")
+    return f"{value:.8g} (no error)" if stderr is None else str(Estimate(value, stderr, ends))
 
 
 def deliver(
@@ -124,18 +159,37 @@ def deliver(
 ) -> None:
     """Show results on stdout, and write them to `output`: JSON for .json, else by `save`.
 
-    One result is its own JSON object; several are the list "points" of one object.
+    One result is its own JSON object; several are the list "points" of one object. Written first:
+    what cannot be shown is not lost. What cannot be written is shown all the same.
     """
     whole = results[0] if len(results) == 1 else {**_shared(results[0]), "points": list(results)}
     text = json_text(whole)  # made first: what cannot be reported is not written either
-    if as_json:
+    if not as_json:
+        text = readable(results[0]) if len(results) == 1 else summary(results)
+    try:
+        if output is not None and output.suffix == ".json":
+            write_json(output, whole)
+        elif output is not None:
+            save(output)
+    finally:
+        show(text)
+
+
+def show(text: str) -> None:
+    """Print a result. Raises Failure where standard output cannot take it.
+
+    Where its reader has gone, BrokenPipeError is left to Click, which ends quietly.
+    """
+    try:
         click.echo(text)
-    else:
-        click.echo(readable(results[0]) if len(results) == 1 else summary(results))
-    if output is not None and output.suffix == ".json":  # then: what cannot be written is not lost
-        write_json(output, whole)
-    elif output is not None:
-        save(output)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _streams.silence(sys.stdout)
+        raise Failure(
+            f"standard output cannot be written ({error.strerror or error}): "
+            "what was to be saved is saved, what was to be shown is lost"
+        ) from error
 
 
 def _shared(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,13 +206,37 @@ def measured(ensemble: "Ensemble", measurement: "Measurement") -> dict[str, Any]
 def check_reliable(*results: Mapping[str, Any]) -> None:
     """Leave with exit code 3 where a result must not be relied on."""
     if bad := [result for result in results if not result["reliable"]]:
-        worst = min(bad, key=lambda result: result["ess"])
+        worst = max(bad, key=lambda result: (len(result.get("failed", ())), -result["ess"]))
         raise Failure(f"unreliable: {_why(worst)}", UNRELIABLE)
+
+
+def note_unfinished(sampler: "Sampler") -> None:
+    """Say so where a flow's training has not come to its end; files say so in their provenance."""
+    at = sampler.provenance
+    if not at["finished"]:
+        say(f"note: {at['run']} is at step {at['step']} of {at['steps']}")
+
+
+_MENDED = {
+    "effective_draws": "too few effective draws: draw more, or train longer",
+    "weight_share": "one draw has too much of the weight: draw more, or train longer",
+    "overlap": "the flow overlaps too little with the target: train longer",
+    "invariance": "moves that preserve the target change the draws, so the flow misses a part of "
+    "it: train longer, or nearer to these couplings",
+    "forward_ess": "the flow misses a part of the target: train longer, or nearer to these "
+    "couplings",
+    "log_z": "log Z is wrong: train longer, or with more --ode-steps",
+    "exact": "an observable is wrong: train longer, or with more --ode-steps",
+    "hmc": "an observable disagrees with HMC: train longer, or with more --ode-steps",
+    "errors": "an error cannot be told: draw more",
+}
+"""What a failed check means and what may mend it."""
 
 
 def _why(result: Mapping[str, Any]) -> str:
     """What is wrong with an unreliable result, and what may mend it."""
-    if "r_hat" in result:
+    failed = result.get("failed") or ["effective_draws"]
+    if "mixing" in failed:
         tau, r_hat, agreement = (
             "unknown" if result[name] is None else f"{result[name]:.3g}"
             for name in ("tau_int", "r_hat", "agreement")
@@ -169,10 +247,16 @@ def _why(result: Mapping[str, Any]) -> str:
             f"of the chains {agreement}{frozen} ({headline(result)}); draw more of each chain, or "
             "further apart (hmc --every)"
         )
-    return (
-        f"effective sample size {result['ess']:.2g} of {result['n']} draws, largest weight "
-        f"{result['max_weight_share']:.2g} ({headline(result)}); draw more, or train longer"
-    )
+    numbers = [
+        f"effective sample size {result['ess']:.2g} of {result['n']} draws",
+        f"largest weight {result['max_weight_share']:.2g}",
+    ]
+    if found := result.get("invariance"):
+        numbers.append(f"invariance {found['statistic']:.2g} ({found['threshold']:.2g} allowed)")
+    if result.get("ess_forward") is not None:
+        numbers.append(f"forward ESS {result['ess_forward']:.2g}")
+    reasons = "; ".join(f"{name}: {_MENDED[name]}" for name in failed)
+    return f"{', '.join(numbers)} ({headline(result)}); {reasons}"
 
 
 def write_json(path: Path, result: Mapping[str, Any]) -> None:
@@ -190,8 +274,12 @@ def write_json(path: Path, result: Mapping[str, Any]) -> None:
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, Mapping) and value.keys() == {"value", "stderr"}:
+    if isinstance(value, Mapping) and {"value", "stderr"} <= value.keys():
         return quantity(value)
+    if isinstance(value, Mapping):
+        return "  ".join(f"{name} {_text(item)}" for name, item in value.items())
+    if isinstance(value, list):
+        return " ".join(map(_text, value))
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

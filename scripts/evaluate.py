@@ -15,6 +15,13 @@ _STEP_HALVING = 0.05  # of log q for the worst of 256 configurations
 @click.argument("path", metavar="RUN", type=click.Path(path_type=Path))
 @_options.couplings
 @_options.draws
+@click.option(
+    "--reference",
+    type=click.Choice(["auto", "hmc", "none"]),
+    default="auto",
+    show_default=True,
+    help="Judge by exact answers, else draws of HMC; by HMC; by exact answers or nothing.",
+)
 @_options.extrapolate
 @_options.output("Write the result: JSON if FILE ends in .json, else netCDF.")
 @_options.field_precision
@@ -23,6 +30,7 @@ def evaluate(
     path: Path,
     given: _values.Given,
     n: int,
+    reference: str,
     extrapolate: bool,
     output: Path | None,
     overwrite: bool,
@@ -33,9 +41,10 @@ def evaluate(
     """How good a trained flow is.
 
     ESS and KL of RUN, reverse and forward, log Z and mode weight, beside exact answers where they
-    exist. Couplings not given are the trained ones; one trained over a range needs a value, a
-    range LO:HI:COUNT or a comma list; several make a grid of all combinations, and a file of such
-    is a scan. Exit code 3 says that the estimates must not be relied on.
+    exist. Where there are none, draws of HMC give the forward figures and are compared with
+    (--reference). Couplings not given are the trained ones; one trained over a range needs a
+    value, a range LO:HI:COUNT or a comma list; several make a grid of all combinations, and a file
+    of such is a scan. Exit code 3 says that the estimates must not be relied on.
 
     \b
     Example:
@@ -48,25 +57,32 @@ def evaluate(
     config = run.config
     points = [config.check_couplings(p, extrapolate) for p in _values.grid(config.theory, given)]
 
-    import jax
-
     from lattice_flows.evaluation import evaluate as evaluate_sampler
     from lattice_flows.evaluation import evaluate_grid
+    from lattice_flows.resources import refuse_draws
     from lattice_flows.results import save_results
     from lattice_flows.sampler import Sampler
     from lattice_flows.scanning import Scan, exact_curve
 
     sampler = Sampler.load(run, double)
-    theory, key = sampler.theory, jax.random.key(seed or 0)
+    _output.note_unfinished(sampler)
+    refuse_draws(n, sampler.theory.sites, None)
+    theory, key = sampler.theory, _options.command_key("evaluate", seed)
+    _output.announce(config.theory, config.shape, points)
     grid = [theory.from_values(**point) for point in points]
     results = []
     if len(grid) == 1:
-        results.append(evaluate_sampler(sampler, grid[0], key, n))
+        results.append(evaluate_sampler(sampler, grid[0], key, n, reference))
     else:
         with progress(f"evaluate {path}", len(grid)) as report:
-            for result in evaluate_grid(sampler, grid, key, n):
+            for result in evaluate_grid(sampler, grid, key, n, reference):
                 results.append(result)
                 report(len(results), {"ess": result["ess"]})
+    if reference != "none" and any(result["forward_source"] is None for result in results):
+        _output.say(
+            "note: nothing is known of p here (the chains of HMC do not agree, or there is no HMC "
+            "off the lattice): the verdict rests on the flow's own draws"
+        )
     halving = max(result["log_q_step_halving"] for result in results)
     if halving > _STEP_HALVING:
         _output.say(

@@ -28,9 +28,10 @@ def measure(
       lattice-flows measure ensemble.nc -o observables.nc
     """
     from lattice_flows.ensemble import Ensemble, save_measurement
+    from lattice_flows.invariance import checked
 
     ensemble = Ensemble.load(path)
-    measurement = ensemble.measure()
+    measurement = checked(ensemble, ensemble.measure())
     result = _output.measured(ensemble, measurement)
     _output.deliver(
         [result], as_json, output, lambda file: save_measurement(file, ensemble, measurement)

@@ -203,8 +203,8 @@ def test_chains_come_back_from_the_file(tmp_path):
     assert loaded.chains == 8
     assert loaded.measure() == saved.measure()
     with xarray.open_dataset(tmp_path / "chains.nc") as dataset:
-        assert dataset.attrs["lf_chains"] == 8
-        assert dataset.configuration.dims == ("draw", "site")
+        assert dataset.configuration.dims == ("chain", "draw", "site")
+        assert dataset.sizes == {"chain": 8, "draw": 500, "site": 3}
     measured = saved.measure()
     save_measurement(tmp_path / "observables.nc", saved, measured)
     with xarray.open_dataset(tmp_path / "observables.nc") as dataset:

@@ -14,7 +14,10 @@ import pytest
 import xarray
 from command_line import call, refused, small_run
 
+from lattice_flows import checkpoint
+from lattice_flows.ensemble import Ensemble
 from lattice_flows.run import Run
+from lattice_flows.sampler import Sampler
 from observables import LONG_NAMES
 from theories import TransferMatrix
 
@@ -75,20 +78,65 @@ def test_evaluate_at_several_couplings_is_a_scan_with_forward_figures(chain):
     with xarray.open_dataset("e.nc") as scan:
         np.testing.assert_array_equal(scan["ess_forward"], [p["ess_forward"] for p in points])
         np.testing.assert_array_equal(scan["log_z_exact"], [p["exact"]["log_z"] for p in points])
-        np.testing.assert_array_equal(scan["log_z_curve"][[0, -1]], scan["log_z_exact"])
+        with xarray.open_dataset("e.nc", group="exact_curve") as curve:
+            np.testing.assert_array_equal(curve["log_z_curve"][[0, -1]], scan["log_z_exact"])
     assert call("plot", "e.nc", "-o", "e.png").exit_code == 0
     header, *lines = call(*args).stdout.splitlines()
     assert header.split()[-3:] == ["ess", "ess_forward", "kl_reverse"] and len(lines) == 2
 
 
 def test_where_no_exact_answer_exists_there_is_none(torus):
-    result = call("evaluate", torus.path, "-n", 1024, "--json")
+    result = call("evaluate", torus.path, "-n", 1024, "--json", "--reference", "none")
     assert result.exit_code == 0
     report = json.loads(result.stdout, parse_constant=pytest.fail)
     assert report["shape"] == [2, 3]
     for name in ("ess_forward", "kl_forward", "kl_reverse", "exact"):
         assert report[name] is None
     assert report["ess_reverse"] > 0.05 and report["log_z"]["stderr"] > 0
+
+
+def test_an_unfinished_run_says_so_and_so_do_its_files(copy):
+    params = Sampler.load(copy).params
+    checkpoint.save(copy.path / "checkpoint.npz", {"params": params, "step": 3})
+    (copy.path / "finished.json").unlink()
+    result = call("sample", copy.path, "--m", -1.0, "-n", 512, "-o", "ensemble.nc")
+    assert result.exit_code == 0
+    note = f"note: {copy.path} is at step 3 of {copy.config.steps}\n"
+    assert result.stderr == note
+    said = Ensemble.load("ensemble.nc").provenance
+    assert (said["step"], said["steps"], said["finished"]) == (3, copy.config.steps, False)
+    assert (
+        said["failed"] == [] and said["invariance"]["statistic"] < said["invariance"]["threshold"]
+    )
+    result = call("scan", copy.path, "--m", -1.0, "-n", 512, "-o", "scan.nc")
+    assert result.exit_code == 0 and note in result.stderr
+    with xarray.open_dataset("scan.nc") as scan:
+        assert json.loads(scan.attrs["lf_provenance"])["finished"] is False
+        assert str(scan["failed_checks"].item()) == ""
+        assert scan["invariance_statistic"] < scan["invariance_threshold"]
+
+
+def test_forward_figures_of_a_torus_come_from_hmc(torus):
+    result = call("evaluate", torus.path, "-n", 1024, "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout, parse_constant=pytest.fail)
+    assert report["forward_source"] == "hmc" and report["exact"] is None
+    # both estimate Z²/⟨w²⟩ under the flow
+    assert report["ess_forward"] == pytest.approx(report["ess_reverse"], rel=0.4)
+    assert -5 * report["kl_forward_stderr"] < report["kl_forward"] < 1
+
+
+@pytest.mark.slow
+def test_hmc_and_exact_samples_tell_the_same_of_a_chain(chain):
+    args = ("evaluate", chain.path, "--m", -1.0, "-n", 1024, "--json")
+    exact, by_hmc = (
+        json.loads(call(*args, "--reference", name).stdout) for name in ("auto", "hmc")
+    )
+    assert (exact["forward_source"], by_hmc["forward_source"]) == ("exact", "hmc")
+    assert by_hmc["exact"] == exact["exact"]
+    errors = np.hypot(exact["kl_forward_stderr"], by_hmc["kl_forward_stderr"])
+    assert abs(exact["kl_forward"] - by_hmc["kl_forward"]) < 5 * errors
+    assert by_hmc["ess_forward"] == pytest.approx(exact["ess_forward"], rel=0.3)
 
 
 def test_a_scan_of_a_torus_has_no_exact_columns(torus):

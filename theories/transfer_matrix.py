@@ -30,6 +30,7 @@ from .quadrature import kernel, resolution, support, uniform_grid
 # An answer is known if it is this many times its rounding error: to two digits or more.
 _KNOWN = 100
 MAX_POINTS = 4000
+MAX_LENGTH = 10**6  # the correlator takes microseconds for each distance
 MOMENTUM_BLOCK = 32
 
 
@@ -51,6 +52,10 @@ class TransferMatrix:
                 f"exact answers exist for chains only, not for shape {theory.shape}; "
                 "give a single number of sites"
             )
+        if theory.sites > MAX_LENGTH:
+            raise LatticeFlowsError(
+                f"exact answers are for chains of {MAX_LENGTH} sites at most, not {theory.sites}"
+            )
         theory.validate(couplings)
         if any(np.ndim(value) for value in couplings):
             raise LatticeFlowsError("exact answers are for one set of couplings, not for arrays")
@@ -68,6 +73,7 @@ class TransferMatrix:
             self.change_on_halving = float("nan")
             return
         spacing = resolution(self._potential, self._stiffness, self._low, self._high)
+        self._refuse_large(spacing / 2)  # it will be halved: refused before minutes of work
         self._diagonalise(spacing)
         while True:
             before = self._fingerprint()
@@ -88,13 +94,16 @@ class TransferMatrix:
         """The potential above its minimum, which keeps every exponential in range."""
         return self._raw_potential(x) - self._floor
 
-    def _diagonalise(self, spacing: float) -> None:
+    def _refuse_large(self, spacing: float) -> None:
         points = (self._high - self._low) / spacing
         if points > MAX_POINTS:
             raise LatticeFlowsError(
                 f"the transfer matrix would need {points:.0f} grid points (at most {MAX_POINTS}) "
                 f"at {self.couplings}; use couplings with a softer chain or narrower wells"
             )
+
+    def _diagonalise(self, spacing: float) -> None:
+        self._refuse_large(spacing)
         states = eigenstates(
             self._potential, self._stiffness, self._low, self._high, spacing, self._even
         )
