@@ -126,13 +126,14 @@ def frozen_chains(series: Iterable[ArrayLike]) -> int:
 
     An observable of few values, as the sign of M, may stand still: it does not count.
     """
-    frozen = np.zeros(0, dtype=bool)
+    frozen = None
     for one in series:
-        steps = np.diff(np.sort(one, axis=1), axis=1) > 0
-        values = 1 + steps.sum(axis=1)
-        if steps.shape[1] + 1 >= LEAST_DRAWS and np.median(values) >= _LEAST_VALUES:
-            frozen = (values == 1) | (frozen if frozen.size else False)
-    return int(frozen.sum())
+        ordered = np.sort(np.asarray(one, dtype=np.float64), axis=1)
+        values = 1 + np.count_nonzero(np.diff(ordered, axis=1), axis=1)
+        if ordered.shape[1] >= LEAST_DRAWS and np.median(values) >= _LEAST_VALUES:
+            still = values == 1
+            frozen = still if frozen is None else frozen | still
+    return 0 if frozen is None else int(np.count_nonzero(frozen))
 
 
 def _normal_scores(series: Array) -> Array:
