@@ -1,12 +1,13 @@
 """A pytree of arrays in one `.npz` file: flat key paths, no pickle, same tree same bytes.
 
 The name of an array is its key path (`jax.tree_util.keystr`). A typed PRNG key is stored as its key
-data, with the name of its implementation in the header. The file is written whole or not at all.
+data, with the name of its implementation in the header. The file is written whole or not at all,
+and sealed (integrity.py).
 """
 
 import json
+import logging
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lattice_flows.files import atomic_write
+from lattice_flows.atomic import atomic_write
+from lattice_flows.integrity import is_sealed, seal
 from theories.errors import LatticeFlowsError
 
 FORMAT, FORMAT_VERSION = "checkpoint", 1
 _HEADER = "lattice-flows"
 
+log = logging.getLogger(__name__)
 
-def save(path: str | os.PathLike[str], tree: Any) -> None:
+
+def save(path: str | os.PathLike[str], tree: Any, config: str | None = None) -> None:
     """Write `tree` (arrays, typed PRNG keys, Python numbers) to `path`, atomically.
+
+    `config` is the digest of the configuration that the tree is of.
 
     Raises LatticeFlowsError where the file cannot be written, and for a leaf that is no array.
     """
@@ -41,22 +47,33 @@ def save(path: str | os.PathLike[str], tree: Any) -> None:
         "lf_format": FORMAT,
         "lf_format_version": FORMAT_VERSION,
         "random_keys": implementations,
+        "config": config,
     }
     arrays[_HEADER] = np.array(json.dumps(header))
+
     # numpy stamps every member with 1980-01-01, so the bytes depend on the tree alone
-    atomic_write(path, lambda temporary: np.savez(temporary, allow_pickle=False, **arrays))
+    def write(temporary: Path) -> None:
+        np.savez(temporary, allow_pickle=False, **arrays)
+        seal(temporary)
+
+    atomic_write(path, write)
 
 
-def load(path: str | os.PathLike[str], template: Any, *, subset: bool = False) -> Any:
+def load(
+    path: str | os.PathLike[str], template: Any, *, subset: bool = False, config: str | None = None
+) -> Any:
     """The tree in `path`, in the structure of `template`.
 
     Leaves of the template are arrays or anything with a shape and a dtype (`jax.eval_shape`), typed
     PRNG keys, Python numbers; shapes and dtypes must agree with the file's, and so must the names,
     unless `subset`: then the file may hold more than the template asks for.
 
-    Raises LatticeFlowsError for a missing, truncated, foreign, newer or disagreeing file.
+    Raises LatticeFlowsError for a missing, damaged, foreign, newer or disagreeing file, and for one
+    that is of another configuration than that with the digest `config`.
     """
-    arrays, header = _read(path)
+    arrays, header, sealed = _read(path, config)
+    if not sealed:
+        log.warning("%s is not sealed: damage to it would not be noticed", path)
     wanted = _named_leaves(template)
     if missing := [name for name in wanted if name not in arrays]:
         raise LatticeFlowsError(f"{path} was made for another model: it has no {missing[0]}")
@@ -64,6 +81,16 @@ def load(path: str | os.PathLike[str], template: Any, *, subset: bool = False) -
         raise LatticeFlowsError(f"{path} was made for another model: it has {extra[0]} besides")
     leaves = [_restore(path, n, arrays[n], like, header) for n, like in wanted.items()]
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+
+def inspect(path: str | os.PathLike[str], config: str | None = None) -> dict[str, Any]:
+    """The step of a training state (None where it has none), and whether the file is sealed.
+
+    Raises LatticeFlowsError as `load` does.
+    """
+    arrays, _, sealed = _read(path, config)
+    step = arrays.get("['step']")
+    return {"step": None if step is None or step.shape else int(step), "sealed": sealed}
 
 
 def _named_leaves(tree: Any) -> dict[str, Any]:
@@ -74,10 +101,15 @@ def _is_key(leaf: Any) -> bool:
     return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _read(
+    path: str | os.PathLike[str], config: str | None
+) -> tuple[dict[str, np.ndarray], dict[str, Any], bool]:
+    """The arrays, the header, and whether the file is sealed."""
     if not Path(path).is_file():
         raise LatticeFlowsError(f"{path} does not exist")
+    sealed = False
     try:
+        sealed = is_sealed(path)
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         header = json.loads(str(arrays.pop(_HEADER)))
@@ -85,7 +117,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str
         known = header["lf_format"] == FORMAT
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError):
         known, version, arrays, header = False, 0, {}, {}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # numpy raises all kinds of them for bytes that are not its own
         raise LatticeFlowsError(
             f"{path} is truncated or no checkpoint at all ({error}): restore it, or train a new run"
         ) from error
@@ -96,7 +128,12 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str
             f"{path} has format version {version}, this program reads up to {FORMAT_VERSION}: "
             "upgrade lattice-flows"
         )
-    return arrays, header
+    if config is not None and header.get("config") not in (None, config):
+        raise LatticeFlowsError(
+            f"{path} was made for another model: it is not of the configuration beside it; "
+            "restore both, or train a new run"
+        )
+    return arrays, header, sealed
 
 
 def _restore(

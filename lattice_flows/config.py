@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from theories import Theory
 
 FORMAT, FORMAT_VERSION = "config", 1
+_DEEPEST = 16  # runs that go on from one another
 
 
 def _option(
@@ -130,8 +131,8 @@ class Config:
             "line",
         ),
     )
-    steps: int = _option(2000, "Training steps.", low=1)
-    batch: int = _option(1024, "Configurations a step.", low=32)
+    steps: int = _option(2000, "Training steps.", low=1, high=10**9)
+    batch: int = _option(1024, "Configurations a step.", low=32, high=10**8)
     learning_rate: float = _option(3e-3, "Adam's initial learning rate.", above=0)
     curriculum: float = _option(
         0.0, "Fraction of the steps over which ranges open up; 0 is off.", low=0, high=1
@@ -155,12 +156,21 @@ class Config:
         "L of the deformation residual: E^2, |E|, |E| + E^2, log(1 + |E|) or √(1 + E^2) - 1.",
         choices=("squared", "absolute", "sum", "logarithmic", "huber"),
     )
-    width: int = _option(32, "Width of the field's network.", low=1)
-    ode_steps: int = _option(16, "Fixed solver steps from base to target.", low=1)
+    width: int = _option(32, "Width of the field's network.", low=1, high=10**6)
+    ode_steps: int = _option(16, "Fixed solver steps from base to target.", low=1, high=10**5)
     seed: int = _option(0, "Seed of every random number.", low=0, high=2**32 - 1)
     x64: bool = _option(False, "Train in double precision.")
 
     def __post_init__(self) -> None:
+        if not isinstance(self.theory, str):
+            refuse(f"a theory is named by a word, not {self.theory!r}")
+        if not isinstance(self.couplings, Mapping):
+            refuse(f"couplings are values by name, not {self.couplings!r}")
+        source, depth = self.source, 0
+        while source is not None:
+            if not isinstance(source, Mapping) or depth == _DEEPEST:
+                refuse(f"the run to go on from is a record, {_DEEPEST} deep at most")
+            source, depth = source.get("source"), depth + 1
         for f in dataclasses.fields(self):
             if f.metadata:
                 object.__setattr__(self, f.name, _checked(f, getattr(self, f.name)))
@@ -196,7 +206,7 @@ class Config:
     def source_config(self) -> "Config":
         """The configuration of the run that this one goes on from."""
         assert self.source is not None
-        return Config(**self.source)
+        return Config._of(self.source, "the record of the run that this one goes on from")
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:
@@ -224,7 +234,7 @@ class Config:
             elif isinstance(trained, tuple):
                 refuse(
                     f"{name} was trained on {show(trained)}: say which value, "
-                    f"e.g. --{name} {show(trained[0])}"
+                    f"e.g. {flag(name)} {show(trained[0])}"
                 )
             else:
                 value = trained
@@ -252,33 +262,45 @@ class Config:
         """
         try:
             record = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             refuse(f"{where} is damaged ({error}): restore it, or train a new run")
         if not isinstance(record, dict) or record.pop("lf_format", None) != FORMAT:
             refuse(f"{where} is not a lattice-flows configuration")
         version = record.pop("lf_format_version", None)
-        if not isinstance(version, int) or version > FORMAT_VERSION:
+        if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
             refuse(
                 f"{where} has format version {version}, this program reads up to {FORMAT_VERSION}: "
                 "upgrade lattice-flows"
             )
-        known = {f.name: f for f in dataclasses.fields(cls)}
-        if unknown := sorted(record.keys() - known.keys()):
+        return cls._of(record, where)
+
+    @classmethod
+    def _of(cls, record: Mapping[str, Any], where: str | os.PathLike[str]) -> "Config":
+        """The configuration with these fields, all those that nothing may stand in for there."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        if unknown := sorted(record.keys() - known):
             refuse(f"{where} has unknown keys ({', '.join(unknown)}): written by another version?")
-        if missing := sorted({"theory", "shape"} - record.keys()):
+        if missing := sorted({"theory", "shape", "couplings"} - record.keys()):
             refuse(f"{where} lacks {', '.join(missing)}: restore it, or train a new run")
-        return cls(**record)
+        config = cls(**record)
+        if lost := sorted(config.couplings.keys() - record["couplings"].keys()):
+            refuse(f"{where} lacks the coupling {lost[0]}: restore it, or train a new run")
+        return config
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "Config":
         """The configuration in the file `path`."""
-        return cls.from_json(Path(path).read_text(encoding="utf-8"), where=path)
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            refuse(f"{path} is damaged ({error}): restore it, or train a new run")
+        return cls.from_json(text, where=path)
 
 
 def _checked(field: dataclasses.Field, value: Any) -> Any:
     """`value` in the field's own type, or a refusal that names its flag."""
     kind, rule, name = type(field.default), field.metadata, flag(field.name)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and type(value) is int and abs(value) < 1e300:
         value = float(value)
     if type(value) is not kind:
         refuse(f"{name} must be {_KINDS[kind]}, not {value!r}")

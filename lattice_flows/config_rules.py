@@ -189,7 +189,7 @@ def refuse_source(theory: "Theory", config: "Config") -> None:
         if lost:
             refuse(
                 f"{name} is {show(known)} where the flow was trained and {show(value)} here: "
-                f"give --{name} a range that holds both, or leave it out"
+                f"give {flag(name)} a range that holds both, or leave it out"
             )
     within = all(
         trained[name][0] <= end <= trained[name][1]
@@ -242,16 +242,24 @@ def refuse_unknown(theory: "Theory", names: Mapping[str, Any]) -> None:
         refuse(f"{theory.name} has no coupling {', '.join(unknown)}: it has {', '.join(known)}")
 
 
+def _numbers(value: Any) -> list[float]:
+    """A number or several of them; none where there is anything else."""
+    several = list(value) if isinstance(value, list | tuple) else [value]
+    if any(isinstance(x, str | bytes | bool) for x in several):
+        return []
+    try:
+        return [float(x) for x in several]
+    except (TypeError, ValueError, OverflowError):
+        return []
+
+
 def checked_couplings(theory: "Theory", given: Mapping[str, Any]) -> dict[str, Coupling]:
     """Every coupling of the theory, in its order, each a float or an ordered pair of floats."""
     refuse_unknown(theory, given)
     couplings: dict[str, Coupling] = {}
     for name, default in theory.from_values()._asdict().items():
         value = given.get(name, float(default))
-        try:
-            ends = [float(x) for x in (value if isinstance(value, list | tuple) else (value,))]
-        except (TypeError, ValueError):
-            ends = []
+        ends = _numbers(value)
         if len(ends) not in (1, 2) or not all(map(math.isfinite, ends)):
             refuse(f"coupling {name} must be a finite value or a range LOW:HIGH, not {value!r}")
         low, high = ends[0], ends[-1]

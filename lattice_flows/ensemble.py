@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 import observables
 import theories
 from lattice_flows.files import (
+    Dataset,
     Variable,
     estimate_variables,
     read_dataset,
     write_dataset,
 )
+from lattice_flows.rows import Chained, ChainRows, FileRows, Rows, slices
 from observables import (
     Correlator,
     Estimate,
@@ -27,16 +29,19 @@ from observables import (
     quantities,
 )
 from observables.chains import as_chains
+from observables.mixing import LONG_NAMES as mixing_names
 from observables.weights import as_log_weights
-from theories import LatticeTheory, Theory, TransferMatrix
+from theories import GaussianAnswers, LatticeTheory, Theory, TransferMatrix
 from theories.errors import LatticeFlowsError
+
+_IN_MEMORY = 1 << 20  # numbers: configurations of so many are read at once
 
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:
     """Draws of a theory at one set of couplings.
 
-    configurations: (n, *theory.shape) float64.
+    configurations: (n, *theory.shape) float64, chain by chain; in memory, or on disk (rows.py).
     log_weights: (n,) float64, log(e^{-S}/q) with q normalised, so that their mean weight is Z; None
         where the draws come from p itself (exact samples, a chain).
     provenance: how they were made; any JSON.
@@ -50,20 +55,22 @@ class Ensemble:
 
     theory: Theory
     couplings: Any
-    configurations: NDArray[np.float64]
+    configurations: NDArray[np.float64] | Rows
     log_weights: NDArray[np.float64] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     orbit: bool = True
     chains: int | None = None
 
     def __post_init__(self) -> None:
-        configurations = np.asarray(self.configurations, dtype=np.float64)
+        configurations = self.configurations
+        if not isinstance(configurations, Rows):
+            configurations = np.asarray(configurations, dtype=np.float64)
         n, shape = len(configurations), tuple(self.theory.shape)
         if n == 0 or configurations.shape[1:] != shape:
             raise LatticeFlowsError(
                 f"configurations of shape {configurations.shape} do not fit the lattice {shape}"
             )
-        if not np.isfinite(configurations).all():
+        if not all(np.isfinite(phi).all() for phi in slices(configurations)):
             raise LatticeFlowsError(
                 "the ensemble has configurations that are not finite: "
                 "the flow diverged, sample again from a better checkpoint or with more ODE steps"
@@ -111,28 +118,53 @@ class Ensemble:
         if not isinstance(self.theory, LatticeTheory):
             raise LatticeFlowsError(f"{self.theory.name} is not on a lattice: it has no correlator")
         return observables.correlator(
-            self.theory, self.configurations, self.log_weights, chains=self.chains
+            self.theory,
+            self.configurations,
+            self.log_weights,
+            chains=self.chains,
+            couplings=self.couplings if self.orbit else None,
         )
 
     def exact_correlator(self) -> tuple[Correlator, float] | None:
         """The exact ones, and the gap of the infinite lattice; None where not known."""
         exact = self.theory.exact(self.couplings)
-        if not isinstance(exact, TransferMatrix):
+        if not isinstance(exact, TransferMatrix | GaussianAnswers):
             return None
         return observables.exact_correlator(exact), exact.energy_gap
 
+    @property
+    def kind(self) -> str:
+        """What the draws are: "flow", with weights, "chains", or "exact", from p itself."""
+        if self.chains is not None:
+            return "chains"
+        return "exact" if self.log_weights is None else "flow"
+
     def save(self, path: str | os.PathLike) -> None:
-        """Write the ensemble to a netCDF file, replacing what was there; bit-exact on `load`."""
-        draw, sites = ("draw",), site_dimensions(self.theory)
-        variables = {
-            **coupling_variables(self.couplings),
-            "configuration": Variable(draw + sites, self.configurations, "field configuration phi"),
+        """Write the ensemble to a netCDF file; bit-exact on `load`.
+
+        Draws of chains are (chain, draw, site…), others (draw, site…), with the couplings as scalar
+        coordinates.
+        """
+        n, configurations = len(self), self.configurations
+        dimensions: tuple[str, ...] = ("draw",)
+        sizes: tuple[int, ...] = (n,)
+        if self.chains is not None:
+            dimensions, sizes = ("chain", "draw"), (self.chains, n // self.chains)
+            configurations = Chained(configurations, self.chains)
+        variables = coupling_variables(self.couplings) | {
+            name: Variable((name,), np.arange(size), f"number of the {name}")
+            for name, size in zip(dimensions, sizes, strict=True)
         }
+        sites = site_dimensions(self.theory)
+        variables["configuration"] = Variable(
+            dimensions + sites, configurations, "field configuration phi"
+        )
         if self.log_weights is not None:
             variables["log_weight"] = Variable(
-                draw, self.log_weights, "log of exp(-S) over the normalised density of the draw"
+                dimensions,
+                self.log_weights,
+                "log of exp(-S) over the normalised density of the draw",
             )
-        chains = {} if self.chains is None else {"lf_chains": self.chains}
         write_dataset(
             path,
             "ensemble",
@@ -140,31 +172,129 @@ class Ensemble:
             title=f"configurations of {describe(self.theory)}",
             config=config_of(self.theory, self.couplings),
             references=self.theory.references,
-            attributes={"lf_provenance": dict(self.provenance), "lf_orbit": self.orbit, **chains},
+            attributes={
+                "lf_ensemble": self.kind,
+                "lf_provenance": dict(self.provenance),
+                "lf_orbit": self.orbit,
+            },
         )
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Ensemble":
-        """Read an ensemble; raises LatticeFlowsError for a file that does not hold one."""
-        dataset = read_dataset(path, "ensemble")
-        config = dataset.json("lf_config")
-        try:
-            theory = theories.make(config["theory"], tuple(config["shape"]))
-            couplings = theory.from_values(**config["couplings"])
-            theory.validate(couplings)
-        except (KeyError, TypeError) as error:
+        """Read an ensemble, configurations staying on disk where they are many.
+
+        Raises LatticeFlowsError for a file that does not hold one, or not all of it.
+        """
+        return cls.read(read_dataset(path, "ensemble", lazy=("configuration",)))
+
+    @classmethod
+    def read(cls, dataset: Dataset) -> "Ensemble":
+        """The ensemble in a file that is read; raises as `load`."""
+        path = dataset.path
+        theory, couplings = _point(dataset)
+        kind, chains = _kind(dataset)
+        configurations, chains = _rows(dataset, theory, chains)
+        log_weights = _numbers(dataset, "log_weight") if "log_weight" in dataset else None
+        if kind == "flow" and log_weights is None:
             raise LatticeFlowsError(
-                f"{path} does not say which theory it is of: write the file again"
-            ) from error
+                f"{path} has draws of a flow but not their log_weight: write the file again"
+            )
+        if kind != "flow" and log_weights is not None:
+            raise LatticeFlowsError(
+                f"{path} has weights for draws that have none ({kind}): write the file again"
+            )
+        if kind == "chains" and chains is None:
+            raise LatticeFlowsError(
+                f"{path} has draws of chains but no dimension chain: write the file again"
+            )
         return cls(
             theory,
             couplings,
-            dataset["configuration"],
-            dataset.get("log_weight"),
+            configurations,
+            log_weights,
             dataset.json("lf_provenance"),
             dataset.json("lf_orbit") if "lf_orbit" in dataset.attributes else True,
-            dataset.attributes.get("lf_chains"),
+            chains,
         )
+
+
+def _point(dataset: Dataset) -> tuple[Theory, Any]:
+    """Theory and couplings of an ensemble file, which must name every one of them."""
+    config = dataset.json("lf_config")
+    try:
+        theory = theories.make(config["theory"], tuple(config["shape"]))
+        values = config["couplings"]
+        couplings = theory.from_values(**values)
+        theory.validate(couplings)
+        if missing := [name for name in theory.Couplings._fields if name not in values]:
+            raise LatticeFlowsError(
+                f"{dataset.path} does not say what {missing[0]} is: write the file again"
+            )
+    except (KeyError, TypeError) as error:
+        raise LatticeFlowsError(
+            f"{dataset.path} does not say which theory it is of: write the file again"
+        ) from error
+    for name, value in couplings._asdict().items():
+        there = _numbers(dataset, name) if name in dataset else value
+        if np.ndim(there) or float(there) != value:
+            raise LatticeFlowsError(
+                f"{dataset.path} says that {name} is {value:g}, and something else as well: "
+                "write the file again"
+            )
+    return theory, couplings
+
+
+def _numbers(dataset: Dataset, name: str) -> Any:
+    """The data of a variable, which holds numbers."""
+    data = dataset[name]
+    if np.dtype(data.dtype).kind not in "fiu":
+        raise LatticeFlowsError(f"{dataset.path}: {name} does not hold numbers: write it again")
+    return data
+
+
+def _kind(dataset: Dataset) -> tuple[str, int | None]:
+    """What kind of draws a file has; of older files, which do not say so, the chains as well."""
+    kind = dataset.attributes.get("lf_ensemble")
+    if kind in ("flow", "chains", "exact"):
+        return kind, None
+    if kind is not None:
+        raise LatticeFlowsError(f"{dataset.path} has draws of an unknown kind {kind!r}")
+    if (chains := dataset.attributes.get("lf_chains")) is not None:
+        draws = dataset.json("lf_provenance").get("draws")
+        n = len(dataset["configuration"])
+        if draws is not None and chains * draws != n:
+            raise LatticeFlowsError(
+                f"{dataset.path} is a part of {chains} chains of {draws} draws, which it does not "
+                "tell apart: slice a file that has a dimension chain (sample again)"
+            )
+        return "chains", chains
+    # only a flow has a run that it is of
+    weighted = "log_weight" in dataset or "run" in dataset.json("lf_provenance")
+    return ("flow" if weighted else "exact"), None
+
+
+def _rows(
+    dataset: Dataset, theory: Theory, chains: int | None
+) -> tuple[NDArray[np.float64] | Rows, int | None]:
+    """The configurations, chain by chain, and the number of chains."""
+    stored = _numbers(dataset, "configuration")
+    dimensions = dataset.variables["configuration"].dimensions
+    sites = site_dimensions(theory)
+    if np.prod(stored.shape) < _IN_MEMORY:
+        stored = np.asarray(stored, dtype=np.float64)
+    if dimensions == ("draw", *sites):
+        one = "chain" in dataset and chains is None  # that one of several
+        rows = stored if isinstance(stored, np.ndarray) else FileRows(stored)
+        return rows, 1 if one else chains
+    if dimensions == ("chain", "draw", *sites) and chains is None:
+        chains = stored.shape[0]
+        if isinstance(stored, np.ndarray):
+            return stored.reshape(-1, *stored.shape[2:]), chains
+        return ChainRows(stored), chains
+    raise LatticeFlowsError(
+        f"{dataset.path} has configurations along {', '.join(dimensions)}, not along "
+        f"[chain,] draw, {', '.join(sites)}: transpose them"
+    )
 
 
 def save_measurement(path: str | os.PathLike, ensemble: Ensemble, measurement: Measurement) -> None:
@@ -174,7 +304,9 @@ def save_measurement(path: str | os.PathLike, ensemble: Ensemble, measurement: M
         estimates["log_z"] = measurement.log_z
     variables = coupling_variables(ensemble.couplings)
     for name, estimate in estimates.items():
-        variables |= estimate_variables(name, estimate.value, estimate.stderr, names[name])
+        variables |= estimate_variables(
+            name, estimate.value, estimate.stderr, names[name], intervals=estimate.intervals
+        )
     variables |= {
         "ess": Variable((), np.asarray(measurement.ess), "effective sample size (Kish) / draws"),
         "max_weight_share": Variable(
@@ -196,63 +328,14 @@ def save_measurement(path: str | os.PathLike, ensemble: Ensemble, measurement: M
         variables |= estimate_variables(
             "tau_int", mixing.tau_int, mixing.tau_int_stderr, f"autocorrelation time {of} in draws"
         )
-        variables["r_hat"] = Variable((), np.asarray(mixing.r_hat), "largest split R-hat")
+        for name, long_name in mixing_names.items():
+            variables[name] = Variable((), np.asarray(getattr(mixing, name)), long_name)
     write_dataset(
         path,
         "observables",
         variables,
         title=f"observables of {describe(ensemble.theory)}",
         config=config_of(ensemble.theory, ensemble.couplings) | {"draws": measurement.n},
-        references=ensemble.theory.references,
-        attributes={"lf_provenance": dict(ensemble.provenance)},
-    )
-
-
-def save_correlator(
-    path: str | os.PathLike,
-    ensemble: Ensemble,
-    measurement: Measurement,
-    found: Correlator,
-    exact: tuple[Correlator, float] | None,
-) -> None:
-    """Write correlator and gap by distance, with exact ones where given, replacing what was there.
-
-    The measurement of the ensemble says whether its draws can carry them.
-
-    What is not known is NaN, and so is the gap at distance 0.
-    """
-    at = ("distance",)
-
-    def known(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.where(np.isfinite(values), values, np.nan)
-
-    def padded(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.append(np.nan, known(values))
-
-    variables = coupling_variables(ensemble.couplings) | {
-        "distance": Variable(at, np.arange(len(found.value)), "distance between slices, in sites"),
-        "correlator": Variable(at, found.value, "connected correlator of slices"),
-        "correlator_stderr": Variable(at, known(found.stderr), "standard error of the correlator"),
-        "gap": Variable(at, padded(found.gap), "gap that the correlator decays with"),
-        "gap_stderr": Variable(at, padded(found.gap_stderr), "standard error of the gap"),
-        "ess": Variable((), np.asarray(measurement.ess), "effective sample size (Kish) / draws"),
-        "reliable": Variable((), np.asarray(measurement.reliable), "error bars can be believed"),
-    }
-    if exact is not None:
-        answer, energy_gap = exact
-        variables |= {
-            "correlator_exact": Variable(at, answer.value, "exact correlator"),
-            "gap_exact": Variable(
-                at, padded(answer.gap), "gap that the exact correlator decays with"
-            ),
-            "energy_gap": Variable((), np.asarray(energy_gap), "gap of the infinite lattice"),
-        }
-    write_dataset(
-        path,
-        "correlator",
-        variables,
-        title=f"correlator of {describe(ensemble.theory)}",
-        config=config_of(ensemble.theory, ensemble.couplings) | {"draws": len(ensemble)},
         references=ensemble.theory.references,
         attributes={"lf_provenance": dict(ensemble.provenance)},
     )
@@ -267,9 +350,9 @@ def site_dimensions(theory: Theory) -> tuple[str, ...]:
 
 
 def coupling_variables(couplings: Any) -> dict[str, Variable]:
-    """One scalar variable for each coupling."""
+    """One scalar coordinate for each coupling."""
     return {
-        name: Variable((), np.asarray(float(value)), f"coupling {name}")
+        name: Variable((), np.asarray(float(value)), f"coupling {name}", coordinate=True)
         for name, value in couplings._asdict().items()
     }
 

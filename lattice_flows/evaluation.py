@@ -27,6 +27,7 @@ from scipy.special import logsumexp
 from lattice_flows import metrics
 from lattice_flows.ensemble import Ensemble, config_of
 from lattice_flows.invariance import checked
+from lattice_flows.results import known
 from lattice_flows.sampler import Sampler
 from lattice_flows.verdict import failed_forward, failed_log_z, largest_pull
 from observables import Estimate, Measurement, kish_ess
@@ -124,8 +125,8 @@ def _judge(
     names = [*measurement.observables, "log_z"]
     log_z = measurement.log_z
     assert log_z is not None  # draws of a flow have weights
-    known = {name: Estimate(float(answers[name]), 0.0) for name in measurement.observables}
-    pull, _, threshold = largest_pull(measurement, known)
+    answered = {name: Estimate(float(answers[name]), 0.0) for name in measurement.observables}
+    pull, _, threshold = largest_pull(measurement, answered)
     if report["forward_source"] is None:
         report |= {"forward_source": "exact", **_forward(log_ratio)}
         report |= _also_failed(report, failed_forward(report["ess_forward"], n))
@@ -136,7 +137,7 @@ def _judge(
         "log_z_error": log_z.value - exact.log_z,
         "log_z_error_stderr": log_z.stderr,
         **_distances(sampler.theory, couplings, ensemble.configurations, samples, rng),
-        "exact": {name: float(answers[name]) for name in names},
+        "exact": known(answers, names),
     }
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lattice_flows.base import Tilted, make_base
+from lattice_flows.compiling import compiled
 from lattice_flows.config import Config
 from lattice_flows.fields import FIELDS, gradient, time_network, transport
 from lattice_flows.flow import Flow
@@ -44,18 +45,18 @@ class Model:
     @cached_property
     def draw(self) -> Callable[..., tuple[jax.Array, jax.Array]]:
         """(params, key, couplings, n) -> draws and log-weights, compiled once for each n."""
-        return jax.jit(self._draw, static_argnums=3)
+        return compiled(self._draw, static_argnums=3)
 
     @cached_property
     def draw_line(self) -> Callable[..., tuple[jax.Array, jax.Array]]:
         """(params, key, couplings, n, times) -> draws and log-weights at `times` of the line to
         `couplings`, each with a leading axis of times, for a transport between couplings."""
-        return jax.jit(self._draw_line, static_argnums=(3, 4))
+        return compiled(self._draw_line, static_argnums=(3, 4))
 
     @cached_property
     def log_weights(self) -> Callable[..., jax.Array]:
         """(params, phi, couplings, steps) -> log(e^{-S}/q), compiled once for each size."""
-        return jax.jit(self._log_weights, static_argnums=3)
+        return compiled(self._log_weights, static_argnums=3)
 
     def _draw(
         self, params: Params, key: jax.Array, couplings: Any, n: int

@@ -4,6 +4,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from theories.errors import LatticeFlowsError
 
 
 class Params(NamedTuple):
@@ -23,3 +26,14 @@ def in_precision_of(params: Any, *values: Any) -> tuple[Any, ...]:
     """`values`, trees of numbers, in the precision of the parameters of a network."""
     dtype = jax.tree.leaves(params)[0].dtype
     return jax.tree.map(lambda x: jnp.asarray(x, dtype), values)
+
+
+def refuse_not_finite(params: Params, whose: str) -> None:
+    """Raise LatticeFlowsError, that `whose` parameters are not finite, where one is not."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    if bad := [path for path, leaf in leaves if not np.all(np.isfinite(np.asarray(leaf)))]:
+        name = jax.tree_util.keystr(bad[0]).lstrip(".")
+        raise LatticeFlowsError(
+            f"{whose} has parameters that are not finite ({name}): train a new run, "
+            "with a smaller --learning-rate if this one diverged"
+        )

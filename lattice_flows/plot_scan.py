@@ -14,10 +14,11 @@ from lattice_flows.plot_style import (
     COLOURS,
     GREY,
     STYLE,
-    SYMBOLS,
     UNRELIABLE,
+    coupling_names,
     estimated,
     label,
+    symbol,
     title_of,
 )
 from theories.errors import LatticeFlowsError
@@ -129,14 +130,14 @@ def _series(dataset: Dataset) -> tuple[str, list[_Series]]:
         curve = None
         if all(f"{name}_curve" in dataset for name in (abscissa, *others)):
             curve = _ordered(dataset, abscissa, chosen, "_curve")
-        label = ", ".join(f"${SYMBOLS[name]}={value:.6g}$" for name, value in chosen.items())
+        label = ", ".join(f"${symbol(name)}={value:.6g}$" for name, value in chosen.items())
         series.append(_Series(points, curve, colour, label))
     return abscissa, series
 
 
 def _coupling_names(dataset: Dataset) -> list[str]:
     """The couplings along `coupling_point`, in the order of the theory's list."""
-    names = [name for name in SYMBOLS if name in dataset]
+    names = coupling_names(dataset)
     return [name for name in names if dataset.variables[name].dimensions == ("coupling_point",)]
 
 
@@ -144,7 +145,7 @@ def _abscissa_label(dataset: Dataset, abscissa: str) -> str:
     """The symbol of the coupling, and of those set to the same values (M = μ)."""
     names = _coupling_names(dataset)
     same = [name for name in names if np.array_equal(dataset[name], dataset[abscissa])]
-    return "$" + "=".join(SYMBOLS[name] for name in same) + "$"
+    return "$" + "=".join(symbol(name) for name in same) + "$"
 
 
 def _ordered(dataset: Dataset, abscissa: str, chosen: dict, suffix: str) -> NDArray[np.intp]:
@@ -220,6 +221,8 @@ def _frame(ax: Axes, dataset: Dataset, *names: str, logarithmic: bool = False) -
         values += [y - error, y + error, *(line for line in lines if line is not None)]
     y = np.concatenate(values)
     y = y[np.isfinite(y) & ((y > 0) if logarithmic else True)]
+    if not y.size:
+        return
     if logarithmic:
         ax.set_yscale("log")
         y = np.log(y)

@@ -34,6 +34,7 @@ GREY = "#7f7f7f"
 SYMBOLS = {
     "m": "m", "lam": r"\lambda", "alpha": r"\alpha", "kappa": r"\kappa",
     "mass": "M", "mu": r"\mu", "tilt": "h", "period": "T", "beta": r"\beta", "depth": "a",
+    "mass_squared": "M^2",
 }  # fmt: skip
 LABELS = {
     "magnetization": r"$\langle M\rangle$",
@@ -63,6 +64,19 @@ def label(name: str) -> str:
     return LABELS.get(name, name.replace("_", " "))
 
 
+def symbol(coupling: str) -> str:
+    """A coupling in mathematical type, or at least its name."""
+    return SYMBOLS.get(coupling) or rf"\mathrm{{{coupling.replace('_', chr(92) + '_')}}}"
+
+
+def coupling_names(dataset: Dataset) -> list[str]:
+    """The couplings of a file, in the order of SYMBOLS, those that it lacks last."""
+    config = dataset.json("lf_config")
+    theory = theories.THEORIES.get(config.get("theory"))
+    others = () if theory is None else theory.Couplings._fields
+    return [name for name in dict.fromkeys((*SYMBOLS, *others)) if name in dataset]
+
+
 def estimated(dataset: Dataset) -> list[str]:
     """The observables of a file that have errors: those of LABELS, then the modes by number."""
     modes = [name for name in dataset.variables if name.startswith("mode_")]
@@ -83,8 +97,8 @@ def title_of(dataset: Dataset) -> str:
     parts = [THEORIES.get(config.get("theory"), str(config.get("theory", "")))]
     size = "N" if on_lattice(dataset) else "d"
     parts += [f"${size}={shape[0]}$"] if len(shape) == 1 else [r"$\times$".join(map(str, shape))]
-    for name, symbol in SYMBOLS.items():
-        values = np.unique(dataset[name]) if name in dataset else ()
+    for name in coupling_names(dataset):
+        values = np.unique(dataset[name])
         if len(values) == 1:
-            parts.append(f"${symbol}={values[0]:.6g}$")
+            parts.append(f"${symbol(name)}={values[0]:.6g}$")
     return ",  ".join(part for part in parts if part)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lattice_flows.ensemble import Ensemble
 from lattice_flows.files import Dataset, atomic_write, read_dataset
+from lattice_flows.plot_checks import check
 from lattice_flows.plot_scan import plot_scan
 from lattice_flows.plot_style import (
     COLOURS,
@@ -25,6 +27,7 @@ from lattice_flows.plot_style import (
     on_lattice,
     title_of,
 )
+from lattice_flows.rows import slices
 from observables import Estimate, kish_ess, magnetization
 from theories.errors import LatticeFlowsError
 
@@ -38,7 +41,12 @@ def plot_file(path: str | os.PathLike) -> Figure:
 
     Raises LatticeFlowsError for a file that is none of these.
     """
-    dataset = read_dataset(path, "reproduction", "scan", "ensemble", "observables")
+    _matplotlib()
+    dataset = read_dataset(
+        path, "reproduction", "scan", "ensemble", "observables", lazy=("configuration",)
+    )
+    if dataset.attributes["lf_format"] != "reproduction":
+        check(dataset)
     draw = {
         "scan": plot_scan,
         "ensemble": plot_ensemble,
@@ -48,8 +56,20 @@ def plot_file(path: str | os.PathLike) -> Figure:
     return draw[dataset.attributes["lf_format"]](dataset)
 
 
+def _matplotlib() -> None:
+    """Import matplotlib; raises LatticeFlowsError where its settings cannot be read."""
+    try:
+        import matplotlib as matplotlib
+    except (OSError, RuntimeError, ValueError) as error:
+        raise LatticeFlowsError(
+            f"matplotlib cannot start: {error}: mend or remove its settings (matplotlibrc, "
+            "MATPLOTLIBRC, MPLCONFIGDIR)"
+        ) from error
+
+
 def figure_format(path: str | os.PathLike) -> str:
     """The format that the suffix of `path` names; raises LatticeFlowsError where there is none."""
+    _matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     suffix = Path(path).suffix[1:].lower()
@@ -74,7 +94,17 @@ def _plot_reproduction(dataset: Dataset) -> Figure:
     # imported here only: an experiment loads what it computes with, too
     from lattice_flows.reproduce import find
 
-    return find(str(dataset.json("lf_config").get("experiment"))).draw(dataset)
+    config = dataset.json("lf_config")
+    experiment = find(str(config.get("experiment") if isinstance(config, dict) else config))
+    try:
+        figure = experiment.draw(dataset)
+        figure.draw_without_rendering()  # mathematical type is read there
+    except (IndexError, KeyError, TypeError, ValueError) as error:  # of what was read
+        raise LatticeFlowsError(
+            f"{dataset.path} does not hold what the figure of {experiment.name} shows: "
+            "reproduce it again"
+        ) from error
+    return figure
 
 
 def plot_ensemble(dataset: Dataset) -> Figure:
@@ -87,15 +117,17 @@ def plot_ensemble(dataset: Dataset) -> Figure:
     import matplotlib
     from matplotlib.figure import Figure
 
-    phi, log_w = dataset["configuration"], dataset.get("log_weight")
+    ensemble = Ensemble.read(dataset)
+    log_w = ensemble.log_weights
     with matplotlib.rc_context(STYLE):
         columns = 1 if log_w is None else 2
         figure = Figure(figsize=(3.6 * columns, 2.9), layout="constrained")
         ax = figure.add_subplot(1, columns, 1)
         if on_lattice(dataset):
-            _draw_magnetization(ax, magnetization(phi), log_w)
+            parts = [magnetization(phi) for phi in slices(ensemble.configurations)]
+            _draw_magnetization(ax, np.concatenate(parts), log_w)
         else:
-            _draw_plane(ax, phi[:, :2], log_w)
+            _draw_plane(ax, ensemble.configurations[:, :2], log_w)
         if log_w is not None:
             _draw_log_weights(figure.add_subplot(1, columns, 2), log_w)
         figure.suptitle(title_of(dataset), fontsize=STYLE["axes.titlesize"])

@@ -13,7 +13,8 @@ after each trajectory a cluster is flipped (clusters.py), and φ or -φ taken wi
 probabilities.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -21,9 +22,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from blackjax.mcmc.hmc import build_kernel
+from blackjax.mcmc.hmc import HMCState, build_kernel
 from blackjax.mcmc.hmc import init as begin
 
+from lattice_flows.blocks import Blocks
 from lattice_flows.clusters import flip_cluster
 from lattice_flows.ensemble import Ensemble, describe
 from theories import LatticeFlowsError, LatticeTheory, Theory
@@ -33,6 +35,9 @@ _ACCEPTANCE = 0.8
 _LENGTH = np.pi / 2  # of a trajectory: a quarter of a swing at the rate 1
 _LONGEST = 100  # leapfrog steps, while the step is still being found
 
+
+# Draws in one call of the compiled program: at most so many, so many bytes, and about a second.
+_DRAWS, _BYTES, _SECONDS = 64, 4 << 20, 1.0
 
 States = Any
 """blackjax's HMCState: position, log-density and its gradient, of one chain or of all of them."""
@@ -46,6 +51,11 @@ class Plan(NamedTuple):
     warm_up: int
     every: int
 
+    @property
+    def trajectories(self) -> int:
+        """Of each chain, all together."""
+        return self.warm_up + self.draws * self.every
+
 
 def hmc(
     theory: Theory,
@@ -56,19 +66,27 @@ def hmc(
     *,
     warm_up: int = 200,
     every: int = 5,
+    blocks: Blocks | None = None,
+    report: Callable[[int, dict[str, float]], None] = lambda done, metrics: None,
 ) -> Ensemble:
     """Draws of several independent chains at one set of couplings; the same for the same key.
 
     chains, draws: how many chains, and the draws kept of each: chains·draws in all.
     warm_up: trajectories before the first draw, in which the step adapts to an acceptance of 0.8.
     every: trajectories from one draw to the next.
+    blocks: where the draws are kept meanwhile; those that are there already are gone on from.
+    report: called with the trajectories done.
 
     In float64 where jax has it enabled. The ensemble knows its chains, so that `measure` tells
     errors that allow for autocorrelations, and whether the chains agree; its provenance has the
-    acceptance. One program is compiled for all couplings.
-    Raises LatticeFlowsError for a theory that is not on a lattice, bad couplings and bad counts.
+    acceptance. One program is compiled for all couplings and counts, the chains' number apart.
+    Raises LatticeFlowsError for a theory that is not on a lattice, bad couplings and bad counts,
+    Interrupted as `Blocks.add` does.
     """
-    return hmc_grid(theory, [couplings], key, chains, draws, warm_up=warm_up, every=every)[0]
+    plan = Plan(chains, draws, warm_up, every)
+    (point,) = _checked(theory, [couplings], plan)
+    key = jax.random.fold_in(key, 0)
+    return _run(theory, couplings, point, key, plan, blocks or Blocks(), report)
 
 
 def hmc_grid(
@@ -86,6 +104,15 @@ def hmc_grid(
     The draws at all of them are held in memory together.
     """
     plan = Plan(chains, draws, warm_up, every)
+    points = _checked(theory, grid, plan)
+    return [
+        _run(theory, couplings, point, jax.random.fold_in(key, i), plan, Blocks())
+        for i, (couplings, point) in enumerate(zip(grid, points, strict=True))
+    ]
+
+
+def _checked(theory: Theory, grid: Sequence[Any], plan: Plan) -> list[Any]:
+    """The couplings in jax's present precision."""
     if not isinstance(theory, LatticeTheory):
         raise LatticeFlowsError(
             f"HMC does not move between the modes of {describe(theory)}: give a lattice theory"
@@ -98,65 +125,125 @@ def hmc_grid(
         theory.validate(couplings)
     dtype = jnp.result_type(float)
     with np.errstate(over="ignore"):  # refused here
-        points = jax.tree.map(lambda *values: np.asarray(values, dtype), *grid)
+        points = [jax.tree.map(lambda value: np.asarray(value, dtype), c) for c in grid]
     if not np.isfinite(points).all():
         raise LatticeFlowsError(f"couplings beyond the range of {dtype}: enable float64 (--x64)")
-    phi, acceptance, step = _run(theory, plan, jax.random.split(key, len(grid)), points)
-    phi = np.moveaxis(np.asarray(phi), 2, 1)  # chain by chain
-    return [
-        Ensemble(
-            theory,
-            couplings,
-            phi[i].reshape(-1, *theory.shape),
-            provenance={
-                "sampler": "hmc",
-                "acceptance": float(acceptance[i]),
-                "step_size": float(step[i]),
-                "precision": np.dtype(dtype).name,
-                **plan._asdict(),
-            },
-            chains=chains,
+    return points
+
+
+def _run(
+    theory: Any,
+    couplings: Any,
+    point: Any,
+    key: jax.Array,
+    plan: Plan,
+    blocks: Blocks,
+    report: Callable[[int, dict[str, float]], None] = lambda done, metrics: None,
+) -> Ensemble:
+    """The draws of one point, from where `blocks` has got to."""
+    start_key, warm_key, draw_key = jax.random.split(key, 3)
+    state = blocks.state or _start(theory, plan.chains, start_key, point)
+    row = plan.chains * theory.sites * state["position"].dtype.itemsize
+    size = max(1, min(_DRAWS, _BYTES // row))
+    count = 1
+
+    def advance(key: jax.Array, first: int, left: int, every: int, warming: bool) -> Any:
+        """`count` draws, and then a `count` for which it would have taken a second."""
+        nonlocal state, count
+        now, begin = min(count, left, size), time.monotonic()
+        state, *drawn = jax.block_until_ready(
+            _advance(theory, size, point, key, state, first, now, every, warming)
         )
-        for i, couplings in enumerate(grid)
-    ]
+        seconds = max(time.monotonic() - begin, 1e-3)
+        count = int(np.clip(now * _SECONDS / seconds, 1, 4 * now))
+        phi, acceptance = (np.asarray(x)[:now] for x in drawn)
+        return np.moveaxis(phi, 0, 1), acceptance[None]
+
+    while (warmed := int(state["warmed"])) < plan.warm_up:
+        advance(warm_key, warmed, plan.warm_up - warmed, 1, True)
+        report(int(state["warmed"]), {})
+        blocks.add({}, state)
+    while blocks.done < plan.draws:
+        left = plan.draws - blocks.done
+        phi, acceptance = advance(draw_key, blocks.done, left, plan.every, False)
+        done = plan.warm_up + (blocks.done + len(acceptance[0])) * plan.every
+        report(done, {"acceptance": float(acceptance.mean())})
+        blocks.add({"configuration": phi, "acceptance": acceptance}, state)
+    provenance = {
+        "sampler": "hmc",
+        "acceptance": float(np.mean(blocks.joined("acceptance", plan.draws))),
+        "step_size": float(np.exp(state["log_step"])),
+        "precision": np.dtype(state["position"].dtype).name,
+        **plan._asdict(),
+    }
+    phi = blocks.joined("configuration", plan.draws)
+    return Ensemble(theory, couplings, phi, None, provenance, chains=plan.chains)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _run(
-    theory: LatticeTheory, plan: Plan, keys: jax.Array, points: Any
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Configurations (points, draws, chains, *shape), acceptances and steps (points,)."""
-    return jax.lax.map(lambda point: _chains(theory, plan, *point), (keys, points))
-
-
-def _chains(
-    theory: LatticeTheory, plan: Plan, key: jax.Array, couplings: Any
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    start_key, warm_key, draw_key = jax.random.split(key, 3)
-    white = Whitened(theory, couplings)
-    z = jax.random.normal(start_key, (plan.chains, *theory.shape), white.root.dtype)
+def _start(theory: LatticeTheory, chains: int, key: jax.Array, point: Any) -> dict[str, jax.Array]:
+    """Where chains begin: the states, the logarithm of the step and how much of it is adapted."""
+    white = Whitened(theory, point)
+    z = jax.random.normal(key, (chains, *theory.shape), white.root.dtype)
     states = jax.vmap(lambda z: begin(z, white.log_density))(z)
+    return _state(states, jnp.zeros((), z.dtype), jnp.zeros((), int))
 
-    def warm(carry: tuple, turn: tuple) -> tuple[tuple, None]:
-        states, log_step = carry
-        gain, key = turn
-        states, acceptance = trajectory(white, key, states, jnp.exp(log_step))
-        return (states, log_step + gain * (acceptance - _ACCEPTANCE)), None
 
-    def draw(states: States, keys: jax.Array) -> tuple[States, tuple]:
-        states, acceptances = jax.lax.scan(
-            lambda states, key: trajectory(white, key, states, step), states, keys
+def _state(states: States, log_step: jax.Array, warmed: jax.Array) -> dict[str, jax.Array]:
+    return dict(
+        zip(("position", "logdensity", "gradient"), states, strict=True),
+        log_step=log_step,
+        warmed=warmed,
+    )
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _advance(
+    theory: LatticeTheory,
+    size: int,
+    point: Any,
+    key: jax.Array,
+    state: dict[str, jax.Array],
+    first: int,
+    count: int,
+    every: int,
+    warming: bool,
+) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
+    """Draws number `first` to `first + count` of all chains, `every` trajectories apart.
+
+    Returns the state after them, configurations (size, chains, *shape) and acceptances (size,), of
+    which the first `count` are meant. While `warming` the step is adapted. Counts are no part of
+    the program, nor is whether it is warming up.
+    """
+    white = Whitened(theory, point)
+    dtype = white.root.dtype
+
+    def move(turn: jax.Array, carry: tuple) -> tuple:
+        states, log_step, total = carry
+        states, acceptance = trajectory(
+            white, jax.random.fold_in(key, turn), states, jnp.exp(log_step)
         )
-        return states, (jax.vmap(white.field)(states.position), jnp.mean(acceptances))
+        # Robbins-Monro: gains that fall so slowly reach any step, and so fast average the noise out
+        gain = jnp.where(warming, (turn + 1).astype(dtype) ** -0.6, jnp.zeros((), dtype))
+        return states, log_step + gain * (acceptance - _ACCEPTANCE), total + acceptance
 
-    # Robbins-Monro: gains that fall so slowly reach any step, and so fast average the noise out
-    gains = jnp.arange(1, plan.warm_up + 1, dtype=white.root.dtype) ** -0.6
-    turns = gains, jax.random.split(warm_key, plan.warm_up)
-    (states, log_step), _ = jax.lax.scan(warm, (states, jnp.zeros((), z.dtype)), turns)
-    step = jnp.exp(log_step)
-    keys = jax.random.split(draw_key, (plan.draws, plan.every))
-    _, (phi, acceptances) = jax.lax.scan(draw, states, keys)
-    return phi, jnp.mean(acceptances), step
+    def draw(i: jax.Array, carry: tuple) -> tuple:
+        states, log_step, phi, acceptances = carry
+        turn = (first + i) * every
+        none = jnp.zeros((), dtype)
+        states, log_step, total = jax.lax.fori_loop(
+            turn, turn + every, move, (states, log_step, none)
+        )
+        phi = phi.at[i].set(jax.vmap(white.field)(states.position))
+        return states, log_step, phi, acceptances.at[i].set(total / jnp.asarray(every, dtype))
+
+    parts: Any = (state["position"], state["logdensity"], state["gradient"])
+    states = HMCState(*parts)
+    phi = jnp.zeros((size, *parts[0].shape), dtype)
+    carry = states, state["log_step"], phi, jnp.zeros(size, dtype)
+    states, log_step, phi, acceptances = jax.lax.fori_loop(0, count, draw, carry)
+    warmed = state["warmed"] + jnp.where(warming, count, 0)
+    return _state(states, log_step, warmed), phi, acceptances
 
 
 class Whitened:

@@ -6,7 +6,7 @@ observables and log_z as {"value", "stderr"} pairs, ess, max_weight_share, relia
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from lattice_flows.ensemble import describe
 from lattice_flows.files import Variable, estimate_variables, write_dataset
 from observables import derivative_names, quantities
+from observables.mixing import LONG_NAMES as mixing_names
 from theories import LatticeFlowsError, LatticeTheory, Theory
 
 _POINTS = ("coupling_point",)
@@ -24,7 +25,7 @@ _NAMES = {
     "max_weight_share": "share of the largest weight in their sum",
     "reliable": "error bars can be believed",
     "tau_int": "largest integrated autocorrelation time of the observables, in draws",
-    "r_hat": "largest split R-hat of the observables",
+    **mixing_names,
     "log_z_error": "log_z, estimate less exact",
     "energy_distance": "squared energy distance between the draws and exact samples",
     "sliced_wasserstein": "sliced Wasserstein distance between the draws and exact samples",
@@ -46,7 +47,8 @@ _TITLES = {
 def exact_result(theory: Theory, couplings: Any) -> dict[str, Any]:
     """The exact answers at one coupling point, errors 0.
 
-    There is no ensemble, so `ess` and `max_weight_share` are None.
+    What is lost in rounding errors is None, and the result has NAME_bound of it. There is no
+    ensemble, so `ess` and `max_weight_share` are None.
     Raises LatticeFlowsError where none are known, as on lattices of more than one dimension.
     """
     exact = theory.exact(couplings)
@@ -56,27 +58,36 @@ def exact_result(theory: Theory, couplings: Any) -> dict[str, Any]:
         )
     answers = dict(exact.observables())
     log_z = answers.pop("log_z")
+    bounds = {name: answers.pop(name) for name in list(answers) if name.endswith("_bound")}
     return {
         "theory": theory.name,
         "shape": list(theory.shape),
         "couplings": {name: float(value) for name, value in couplings._asdict().items()},
         "observables": {
-            name: {
+            name: {"value": None, "stderr": None}
+            if np.isnan(value).any()
+            else {
                 "value": np.asarray(value).tolist(),
                 "stderr": np.zeros(np.shape(value)).tolist(),
             }
             for name, value in answers.items()
         },
         "log_z": {"value": float(log_z), "stderr": 0.0},
+        **bounds,
         "ess": None,
         "max_weight_share": None,
         "reliable": True,
     }
 
 
+def known(answers: Mapping[str, Any], names: Iterable[str]) -> dict[str, float | None]:
+    """The exact answers of these names; None for those that are lost in rounding errors."""
+    return {name: None if np.isnan(answers[name]) else float(answers[name]) for name in names}
+
+
 def _remedy(theory: Theory) -> str:
     if isinstance(theory, LatticeTheory):
-        return "of lattices for chains only, give a single number of sites"
+        return "of lattices for chains only (and the free field), give a single number of sites"
     return "give couplings nearer to their defaults"
 
 
@@ -87,13 +98,14 @@ def save_results(
     results: Sequence[Mapping[str, Any]],
     extra: Mapping[str, Variable] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    overwrite: bool | None = None,
 ) -> None:
     """Write results of one theory, at one or more coupling points, to a netCDF file of `kind`.
 
-    Dimension `coupling_point` (but for "observables", which are of a single point); a variable for
-    each coupling, each observable and derivative (with NAME_stderr, but for exact ones, and
-    NAME_exact where the results have "exact") and each number that the results hold, and the
-    `extra` ones. What is None somewhere is NaN there.
+    Dimension `coupling_point` (but for "observables", which are of a single point); a coordinate
+    for each coupling, a variable for each observable and derivative (with NAME_stderr, but for
+    exact ones, and NAME_exact where the results have "exact") and each number that the results
+    hold, and the `extra` ones. What is None somewhere is NaN there.
     """
     names: dict[str, str] = {
         **quantities(theory).long_names,
@@ -101,7 +113,12 @@ def save_results(
         **_NAMES,
     }
     variables = {
-        name: _variable(name, [r["couplings"][name] for r in results], f"coupling {name}")
+        name: Variable(
+            _POINTS,
+            np.array([r["couplings"][name] for r in results], float),
+            f"coupling {name}",
+            coordinate=True,
+        )
         for name in results[0]["couplings"]
     }
     estimates = [
@@ -112,8 +129,8 @@ def save_results(
         pairs = [row[name] or {"value": None, "stderr": None} for row in estimates]
         answers = [row.get(name) for row in exact]
         variables |= _estimate(name, pairs, answers, names.get(name) or name)
-    for name in results[0]:
-        values = [r[name] for r in results]
+    for name in dict.fromkeys(name for r in results for name in r):
+        values = [r.get(name) for r in results]
         if any(isinstance(v, float | int) for v in values):
             variables[name] = _variable(name, values, names.get(name, name.replace("_", " ")))
     if all("failed" in r for r in results):
@@ -136,6 +153,7 @@ def save_results(
         config={"theory": theory.name, "shape": list(theory.shape), "couplings": points},
         references=theory.references,
         attributes=None if provenance is None else {"lf_provenance": dict(provenance)},
+        overwrite=overwrite,
     )
 
 
@@ -146,8 +164,14 @@ def _estimate(
     dimensions = _POINTS if value.ndim == 1 else (*_POINTS, "separation")
     unknown = all(answer is None for answer in exact)
     answers = None if unknown else np.array(exact, dtype=float)  # None is NaN then
-    variables = estimate_variables(name, value, stderr, title, dimensions, answers)
-    if not stderr.any() and answers is None:  # the value itself is the exact one
+    intervals = {
+        kind: np.array([p.get(kind) or (np.nan, np.nan) for p in pairs], dtype=float)
+        for kind in ("interval_68", "interval_95")
+        if any(p.get(kind) for p in pairs)
+    }
+    variables = estimate_variables(name, value, stderr, title, dimensions, answers, intervals)
+    exact_ones = (stderr == 0) | np.isnan(value)
+    if exact_ones.all() and answers is None:  # the value itself is the exact one
         del variables[f"{name}_stderr"]
     return variables
 

@@ -1,46 +1,65 @@
 """A run directory: the configuration, the history and the checkpoints of one training.
 
     config.json      the Config; written last on creation, so a directory with it is a whole run
-    provenance.json  versions, machine, date and the command that started it
+    provenance.json  versions, machine, date and the command that started it, and each restart
     history.jsonl    one JSON record for each reported step
-    checkpoint.npz   the latest training state
+    checkpoint.npz   the latest training state, and which configuration it is of
     finished.json    written when the last step is saved
-    lock             held (flock) by the process that writes here
+    lock             held by the process that writes here (lock.py)
 
 A process may be killed at any moment: every file but the history is replaced atomically, the
 history is synced before the checkpoint that follows it, and resuming cuts it back to that one.
+
+Every file is checked as it is read (integrity.py). Configuration and checkpoint are refused where
+they are damaged; a run goes on without the others, and the log says so.
 """
 
 import contextlib
-import fcntl
+import errno
 import json
+import logging
 import math
 import os
-import platform
-import socket
 from collections.abc import Iterator, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from lattice_flows import checkpoint
+from lattice_flows.atomic import atomic_write
 from lattice_flows.config import Config
-from lattice_flows.files import atomic_write, provenance
+from lattice_flows.integrity import (
+    DIGEST,
+    Damaged,
+    digest_of,
+    read_json,
+    read_lines,
+    sealed_json,
+    sealed_line,
+)
+from lattice_flows.lock import LOCK, OWNER
+from lattice_flows.lock import lock as _lock
+from lattice_flows.provenance import origin, versions
 from theories.errors import LatticeFlowsError
 
 CONFIG, PROVENANCE, HISTORY = "config.json", "provenance.json", "history.jsonl"
-CHECKPOINT, FINISHED, LOCK = "checkpoint.npz", "finished.json", "lock"
+CHECKPOINT, FINISHED = "checkpoint.npz", "finished.json"
 # config.json goes first when a run is overwritten: what is left is then an unfinished creation
 _OWN_FILES = (CONFIG, FINISHED, CHECKPOINT, HISTORY, PROVENANCE)
-_PACKAGES = ("lattice-flows", "jax", "jaxlib", "dm-haiku", "optax", "diffrax", "numpy", "scipy")
+
+
+log = logging.getLogger(__name__)
 
 
 class Run:
-    """A run directory and its configuration. Writers hold `lock()` while they work."""
+    """A run directory and its configuration. Writers hold `lock()` while they work.
 
-    def __init__(self, path: Path, config: Config):
+    digest: of the record in config.json, to know the checkpoints that are of it.
+    """
+
+    def __init__(self, path: Path, config: Config, digest: str):
         self.path = path
         self.config = config
+        self.digest = digest
 
     @classmethod
     def create(
@@ -64,11 +83,12 @@ class Run:
             directory.mkdir(parents=True, exist_ok=True)
             for name in _OWN_FILES:
                 (directory / name).unlink(missing_ok=True)
-        _write_text(directory / PROVENANCE, json.dumps(origin(), indent=2) + "\n")
+        _write_text(directory / PROVENANCE, sealed_json(origin()))
+        record = json.loads(config.to_json())
         if state is not None:
-            checkpoint.save(directory / CHECKPOINT, state)
-        _write_text(directory / CONFIG, config.to_json())
-        return cls(directory, config)
+            checkpoint.save(directory / CHECKPOINT, state, digest_of(record))
+        _write_text(directory / CONFIG, sealed_json(record))
+        return cls(directory, config, digest_of(record))
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "Run":
@@ -84,7 +104,7 @@ class Run:
             )
         if not (directory / CONFIG).is_file():
             raise LatticeFlowsError(f"{directory} is not a run directory: it has no {CONFIG}")
-        return cls(directory, Config.read(directory / CONFIG))
+        return cls(directory, *_read_config(directory / CONFIG))
 
     @staticmethod
     def exists(path: str | os.PathLike[str]) -> bool:
@@ -106,19 +126,32 @@ class Run:
         finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v
                   for k, v in record.items()}  # fmt: skip
         with _writing(self.path), (self.path / HISTORY).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(finite, allow_nan=False) + "\n")
+            file.write(sealed_line(finite))
 
     def history(self) -> list[dict[str, Any]]:
-        """Every whole record of the history, in order."""
+        """Every whole record of the history, in order; damaged ones are left out."""
+        records, damaged = self.read_history()
+        if damaged:
+            file = self.path / HISTORY
+            log.warning("%s: lines damaged or cut short, and left out: %d", file, damaged)
+        return records
+
+    def read_history(self) -> tuple[list[dict[str, Any]], int]:
+        """The sound records of the history, and how many lines are damaged or cut short."""
         try:
-            lines = (self.path / HISTORY).read_text(encoding="utf-8").split("\n")[:-1]
+            text = (self.path / HISTORY).read_bytes().decode(errors="replace")
         except FileNotFoundError:
-            return []
-        return [json.loads(line) for line in lines]
+            return [], 0
+        except OSError as error:
+            raise LatticeFlowsError(f"{self.path / HISTORY}: {error.strerror}") from error
+        *lines, torn = text.split("\n")  # a line without an end was cut short, by a kill perhaps
+        records, damaged = read_lines(lines)
+        kept = [record for record in records if type(record.get("step")) is int]
+        return kept, damaged + len(records) - len(kept) + bool(torn)
 
     def cut_history(self, step: int) -> None:
         """Forget what was recorded after `step` (a kill may fall between record and checkpoint)."""
-        kept = [json.dumps(r) + "\n" for r in self.history() if r["step"] <= step]
+        kept = [sealed_line(r) for r in self.history() if r["step"] <= step]
         _write_text(self.path / HISTORY, "".join(kept))
 
     # the states
@@ -132,38 +165,67 @@ class Run:
         """Save the latest training state, after all that the history says of it."""
         with _writing(self.path), (self.path / HISTORY).open("a") as file:
             os.fsync(file.fileno())
-        checkpoint.save(self.path / CHECKPOINT, tree)
+        checkpoint.save(self.path / CHECKPOINT, tree, self.digest)
 
     def load(self, template: Any, *, subset: bool = False) -> Any:
-        """The latest training state, in the structure of `template` (see `checkpoint.load`)."""
+        """The latest training state, in the structure of `template` (see `checkpoint.load`).
+
+        Versions that have changed since the run began are told in the log.
+        """
         if not self.has_checkpoint:
             raise LatticeFlowsError(
                 f"{self.path} has no checkpoint yet: lattice-flows train {self.path} --resume"
             )
-        return checkpoint.load(self.path / CHECKPOINT, template, subset=subset)
+        tree = checkpoint.load(self.path / CHECKPOINT, template, subset=subset, config=self.digest)
+        if changes := self.version_changes():
+            changed = ", ".join(changes)
+            log.warning("%s since %s began; numbers may differ", changed, self.path)
+        return tree
 
     # the end, and where it all comes from
 
     @property
     def finished(self) -> bool:
-        """Whether the training came to its end."""
-        return (self.path / FINISHED).exists()
+        """Whether the training came to its end; not so, where what says it is damaged."""
+        return (self.path / FINISHED).exists() and bool(self._side_file(FINISHED))
 
     def finish(self) -> None:
         """Say that the training came to its end."""
-        _write_text(self.path / FINISHED, json.dumps({"steps": self.config.steps}) + "\n")
+        _write_text(self.path / FINISHED, sealed_json({"steps": self.config.steps}))
 
     def provenance(self) -> dict[str, Any]:
-        """Versions, machine, date and command of the run's beginning."""
-        return json.loads((self.path / PROVENANCE).read_text(encoding="utf-8"))
+        """Versions, machine, date and command of the run's beginning, and its restarts."""
+        return self._side_file(PROVENANCE)
+
+    def note_restart(self) -> None:
+        """Add to the provenance that this process carries the run on."""
+        before = self.provenance()
+        then, now = _versions_in(before), origin()
+        now["versions"] = {k: v for k, v in now["versions"].items() if then.get(k) != v}
+        restarts = [*before.get("restarts", []), now]
+        _write_text(self.path / PROVENANCE, sealed_json(before | {"restarts": restarts}))
 
     def version_changes(self) -> list[str]:
         """The packages that changed since the run began, e.g. 'jax 0.10.2 → 0.11.2'.
 
         Any of them may change random streams or rounding, and with them the resumed run.
         """
-        then, now = self.provenance()["versions"], _versions()
+        then, now = _versions_in(self.provenance()), versions()
         return [f"{k} {then[k]} → {now.get(k)}" for k in then if then[k] != now.get(k)]
+
+    def _side_file(self, name: str) -> dict[str, Any]:
+        """A record that the run can do without: empty, and told in the log, where it is damaged."""
+        try:
+            record, sealed = read_json(self.path / name)
+        except Damaged as error:
+            log.warning("%s is damaged: %s; going on without it", self.path / name, error)
+            return {}
+        except OSError as error:
+            log.warning("%s: %s; going on without it", self.path / name, error.strerror)
+            return {}
+        if not sealed:
+            log.warning("%s has files without a digest: damage would not be noticed", self.path)
+        return record
 
 
 def refuse_existing(path: str | os.PathLike[str], overwrite: bool = False) -> None:
@@ -181,27 +243,54 @@ def refuse_existing(path: str | os.PathLike[str], overwrite: bool = False) -> No
 def lock(path: str | os.PathLike[str]) -> Iterator[None]:
     """Hold the run directory `path` (made where there is none) against other processes.
 
+    A finished run that can't be written needs no lock.
+
     Raises LatticeFlowsError where another one holds it.
     """
     directory = Path(path)
     _refuse_foreign(directory)
-    with _writing(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        file = (directory / LOCK).open("a+", encoding="utf-8")
-    with file:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            owner = file.read().strip() or "unknown"
-            raise LatticeFlowsError(
-                f"{directory} is in use by another process (pid {owner}): wait for it, or stop it"
-            ) from None
-        with _writing(directory):
-            file.truncate(0)
-            file.write(f"{os.getpid()} on {socket.gethostname()}\n")
-            file.flush()
-        yield  # the lock goes with the file handle, and so with a killed process
+            directory.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(_lock(directory))
+        except OSError as error:
+            read_only = error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
+            if not (read_only and (directory / FINISHED).exists()):
+                raise LatticeFlowsError(
+                    f"cannot write {directory}: {error.strerror or error}; "
+                    "choose another place or make room"
+                ) from error
+        yield
+
+
+def _read_config(path: Path) -> tuple[Config, str]:
+    """The configuration in a file, and the digest of its record."""
+    try:
+        record, _ = read_json(path)
+    except OSError as error:
+        raise LatticeFlowsError(f"{path} can't be read: {error.strerror}") from error
+    except Damaged as error:
+        _explain_damage(path)
+        raise LatticeFlowsError(
+            f"{path} is not as it was written (damaged; or edited, so that the checkpoint was made "
+            "for another model): restore it, or train a new run"
+        ) from error
+    return Config.from_json(json.dumps(record), where=path), digest_of(record)
+
+
+def _explain_damage(path: Path) -> None:
+    """Raise LatticeFlowsError with what `Config` finds wrong with a damaged file, if anything."""
+    text = path.read_bytes().decode(errors="replace")
+    with contextlib.suppress(ValueError, RecursionError, AttributeError):
+        record = json.loads(text)
+        record.pop(DIGEST, None)
+        text = json.dumps(record)
+    try:
+        Config.from_json(text, where=path)
+    except LatticeFlowsError:
+        raise
+    except Exception as error:  # there is no telling what damage makes of a value
+        log.debug("%s: %r", path, error)
 
 
 @contextlib.contextmanager
@@ -213,6 +302,11 @@ def _writing(path: Path) -> Iterator[None]:
         raise LatticeFlowsError(
             f"cannot write {path}: {error.strerror or error}; choose another place or make room"
         ) from error
+
+
+def _versions_in(provenance: Mapping[str, Any]) -> dict[str, str]:
+    found = provenance.get("versions")
+    return found if isinstance(found, dict) else {}
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -228,23 +322,9 @@ def _refuse_foreign(directory: Path) -> None:
         return
     if not directory.is_dir():
         raise LatticeFlowsError(f"{directory} is a file, not a run directory: choose another path")
-    ours = {*_OWN_FILES, LOCK}
+    ours = {*_OWN_FILES, LOCK, OWNER}
     for entry in directory.iterdir():
         if entry.name not in ours and not entry.name.startswith("."):
             raise LatticeFlowsError(
                 f"{directory} is not a run directory (it holds {entry.name}): choose another path"
             )
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
-
-
-def origin() -> dict[str, Any]:
-    """Where and with what this process computes: date, command, machine, versions."""
-    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    return provenance() | {"machine": machine, "versions": _versions()}

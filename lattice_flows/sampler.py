@@ -4,7 +4,7 @@ Couplings, base and action are evaluated in float64 where jax allows it; the fie
 precision it was trained in, unless `double`. Draws are made in batches of one compiled size.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,19 +14,26 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from lattice_flows.blocks import Blocks
 from lattice_flows.config import Config
 from lattice_flows.ensemble import Ensemble
 from lattice_flows.flow import Flow
 from lattice_flows.integration import integrated_log_z
 from lattice_flows.model import Model, build
-from lattice_flows.params import Params
+from lattice_flows.params import Params, refuse_not_finite
+from lattice_flows.rows import part
 from lattice_flows.run import Run
 from lattice_flows.transport import CouplingLine
 from observables import Estimate
 from theories import Theory
 
 _BATCH = 2048
+Report = Callable[[int, dict[str, float]], None]
 _GROUPS, _LARGEST_GROUP = 8, 512  # of trajectories, for thermodynamic integration
+
+
+def _silent(done: int, metrics: dict[str, float]) -> None:
+    pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +47,16 @@ class Sampler:
 
     @classmethod
     def load(cls, run: Run, double: bool = False) -> "Sampler":
-        """The flow of a run as its latest checkpoint has it; the field in float64 if `double`."""
+        """The flow of a run as its latest checkpoint has it; the field in float64 if `double`.
+
+        Raises LatticeFlowsError where a parameter is not finite.
+        """
         model = build(run.config)
         shapes = jax.eval_shape(model.init, jax.random.key(0))
         trained = jnp.float64 if run.config.x64 else jnp.float32
         template = jax.tree.map(lambda x: np.empty(x.shape, trained), shapes)
         params = run.load({"params": template}, subset=True)["params"]
+        refuse_not_finite(params, f"the checkpoint of {run.path}")
         if double:
             params = jax.tree.map(lambda x: x.astype(jnp.float64), params)
         steps = run.config.steps
@@ -62,51 +73,100 @@ class Sampler:
     def theory(self) -> Theory:
         return self.flow.base.theory
 
-    def draw(self, couplings: Any, key: jax.Array, n: int) -> Ensemble:
+    def draw(
+        self,
+        couplings: Any,
+        key: jax.Array,
+        n: int,
+        blocks: Blocks | None = None,
+        report: Report = _silent,
+    ) -> Ensemble:
         """n independent configurations with log-weights; the same for the same key.
 
-        Raises LatticeFlowsError if the flow diverges.
+        `blocks` is where they are kept meanwhile; those that are there already are gone on from.
+        `report` is called with the draws done. Raises LatticeFlowsError if the flow diverges,
+        Interrupted as `Blocks.add` does.
         """
         couplings = _arrays(couplings)
-        batches = [self.model.draw(self.params, k, couplings, size) for k, size in _batches(key, n)]
-        phi, log_weights = (np.concatenate(part)[:n] for part in zip(*batches, strict=True))
-        return self._ensemble(couplings, phi, log_weights)
 
-    def draw_grid(
-        self, grid: Sequence[Any], key: jax.Array, n: int, first: int = 0, alone: bool = False
-    ) -> Iterator[Ensemble]:
-        """An ensemble of n configurations at each couplings of `grid`, in that order.
+        def batch(key: jax.Array, size: int) -> tuple[jax.Array, ...]:
+            phi, log_weights = self.model.draw(self.params, key, couplings, size)
+            return phi[None], log_weights[None]
+
+        return self._drawn({0: 1.0}, [couplings], batch, key, n, blocks or Blocks(), report)[0]
+
+    def lines(self, grid: Sequence[Any], alone: bool = False) -> list[dict[int, float]]:
+        """The points of `grid` that are drawn together, each {place in the grid: time}.
 
         A transport between couplings (transport.py) draws all that lie on one line from where it
-        sets out by a single solution of its equation: those ensembles are of the same draws, on
-        their way. Others are drawn point by point and independent; so are those of a transport if
-        `alone`. Random numbers are those of points from number `first` on.
+        sets out by a single solution of its equation: their draws are the same ones, on their way.
+        Others are drawn point by point and independent; so are those of a transport if `alone`.
         """
         path = self.model.path
         if alone or not isinstance(path, CouplingLine):
-            for i, couplings in enumerate(grid, start=first):
-                yield self.draw(couplings, jax.random.fold_in(key, i), n)
-            return
-        drawn: dict[int, Ensemble] = {}
-        for i, line in enumerate(path.anchor.lines(grid), start=first):
-            drawn |= self._along(line, jax.random.fold_in(key, i), n, grid)
-        for i in range(len(grid)):
-            yield drawn.pop(i)
+            return [{place: 1.0} for place in range(len(grid))]
+        return path.anchor.lines(grid)
 
-    def _along(
-        self, line: Mapping[int, float], key: jax.Array, n: int, grid: Sequence[Any]
+    def draw_line(
+        self,
+        line: Mapping[int, float],
+        grid: Sequence[Any],
+        key: jax.Array,
+        n: int,
+        alone: bool = False,
+        blocks: Blocks | None = None,
+        report: Report = _silent,
     ) -> dict[int, Ensemble]:
-        """Ensembles at the points of one line, {place in the grid: time of the line}."""
-        times = tuple(line.values())
-        end = _arrays(grid[list(line)[-1]])
-        batches = [
-            self.model.draw_line(self.params, k, end, size, times) for k, size in _batches(key, n)
-        ]
-        phi, log_weights = (
-            np.concatenate(part, axis=1)[:, :n] for part in zip(*batches, strict=True)
-        )
+        """Ensembles of n configurations at the points of one of the `lines` of `grid`, by place.
+
+        As `draw`; `report` is called with the draws done at each of them.
+        """
+        *_, last = line
+        if alone or not isinstance(self.model.path, CouplingLine):
+            return {last: self.draw(grid[last], key, n, blocks, report)}
+        times, end = tuple(line.values()), _arrays(grid[last])
+
+        def batch(key: jax.Array, size: int) -> tuple[jax.Array, ...]:
+            return self.model.draw_line(self.params, key, end, size, times)
+
+        return self._drawn(line, grid, batch, key, n, blocks or Blocks(), report)
+
+    def draw_grid(
+        self, grid: Sequence[Any], key: jax.Array, n: int, alone: bool = False
+    ) -> Iterator[Ensemble]:
+        """An ensemble of n configurations at each couplings of `grid`, in that order.
+
+        Drawn together as `lines` says.
+        """
+        drawn: dict[int, Ensemble] = {}
+        waiting = 0
+        for i, line in enumerate(self.lines(grid, alone)):
+            drawn |= self.draw_line(line, grid, jax.random.fold_in(key, i), n, alone)
+            while waiting in drawn:
+                yield drawn.pop(waiting)
+                waiting += 1
+
+    def _drawn(
+        self,
+        line: Mapping[int, float],
+        grid: Sequence[Any],
+        batch: Callable[[jax.Array, int], tuple[jax.Array, ...]],
+        key: jax.Array,
+        n: int,
+        blocks: Blocks,
+        report: Report,
+    ) -> dict[int, Ensemble]:
+        """The ensembles of a line, from where `blocks` has got to."""
+        size = min(n, _BATCH)  # batches of the one size that is compiled
+        while blocks.done < n:
+            phi, log_weights = batch(jax.random.fold_in(key, blocks.done // size), size)
+            report(min(n, blocks.done + size), {})
+            blocks.add({"configuration": phi, "log_weight": log_weights})
+        phi, log_weights = blocks.joined("configuration", n), blocks.joined("log_weight", n)
         return {
-            place: self._ensemble(grid[place], phi[i], log_weights[i])
+            place: self._ensemble(
+                grid[place], part(phi, i * n, n), np.asarray(part(log_weights, i * n, n))
+            )
             for i, place in enumerate(line)
         }
 
@@ -147,11 +207,6 @@ class Sampler:
 @partial(jax.jit, static_argnums=(0, 4))
 def _integrated(model: Model, params: Params, keys: jax.Array, couplings: Any, n: int) -> jax.Array:
     return jax.lax.map(lambda key: integrated_log_z(model, params, key, couplings, n), keys)
-
-
-def _batches(key: jax.Array, n: int) -> list[tuple[jax.Array, int]]:
-    """Keys and the one compiled size of batches that hold n draws together."""
-    return [(k, min(n, _BATCH)) for k in jax.random.split(key, -(-n // _BATCH))]
 
 
 def _arrays(couplings: Any) -> Any:

@@ -6,6 +6,7 @@ that vary, the draws of all points combined at each (combine.py), and further po
 most (adaptive.py) are there for the asking.
 """
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lattice_flows.adaptive import next_coupling
+from lattice_flows.blocks import Blocks, Parts
 from lattice_flows.combine import Reweighted, pool
 from lattice_flows.ensemble import Ensemble, config_of
 from lattice_flows.files import Variable
+from lattice_flows.interrupt import Interrupted
 from lattice_flows.invariance import checked
-from lattice_flows.results import save_results
+from lattice_flows.results import known, save_results
 from lattice_flows.sampler import Sampler
 from observables import exact_derivatives, quantities
 from theories import LatticeFlowsError, Theory
@@ -46,7 +49,9 @@ class Scan:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write scan.nc, replacing what was there."""
         curve = {
-            f"{name}_curve": Variable(("exact_point",), values, f"exact curve of {name}")
+            f"{name}_curve": Variable(
+                ("exact_point",), values, f"exact curve of {name}", group="exact_curve"
+            )
             for name, values in (self.curve or {}).items()
         }
         save_results(path, "scan", self.theory, self.results, curve, self.provenance)
@@ -62,6 +67,8 @@ def scan(
     points: int | None = None,
     combine: bool = False,
     derivatives: bool = False,
+    parts: Parts | None = None,
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> Scan:
     """Draw and measure n configurations at each couplings of `grid`.
 
@@ -71,22 +78,57 @@ def scan(
         combine: measure the draws of all points at each of them.
         derivatives: with respect to the couplings that vary over the grid; of a single point, to
             all that the theory has.
+        parts: where finished points are kept, and the draws of the present ones (if `combine`, of
+            all); what is there already is not drawn again.
+        interrupted: asked after each block of draws whether to stop.
 
-    Raises LatticeFlowsError if the flow diverges, and for `points` where the grid is not a line.
+    With `combine` the draws of all points are in memory at the end, and a number for each pair of a
+    draw and a point.
+
+    Raises LatticeFlowsError if the flow diverges, and for `points` where the grid is not a line;
+    Interrupted, what is drawn being kept, where that is asked for.
     """
     theory = sampler.theory
     slopes = _varying(grid) if derivatives else ()
     line = _Line(theory, grid) if points else None
+    parts = parts or Parts()
     kept: list[Ensemble] = []
     results: list[dict[str, Any]] = []
 
     def visit(grid: Sequence[Any]) -> None:
+        found: dict[int, dict[str, Any]] = {}
+        first = len(results)
+
+        def draw(number: int, line: Mapping[int, float]) -> dict[int, Ensemble]:
+            blocks = Blocks(parts.within(f"draws-{number}"), interrupted)
+            return sampler.draw_line(
+                line,
+                grid,
+                jax.random.fold_in(key, number),
+                n,
+                combine,
+                blocks,
+                lambda done, metrics: report(first + len(found), {"draws": done}),
+            )
+
         # draws that are combined must be independent
-        for ensemble in sampler.draw_grid(grid, key, n, len(results), alone=combine):
-            results.append(_measure(ensemble, () if combine else slopes))
+        for number, line in enumerate(sampler.lines(grid, alone=combine), start=first):
+            known = {place: _load(parts, f"point-{first + place}") for place in line}
+            missing = [place for place, result in known.items() if result is None]
+            ensembles = draw(number, line) if combine or missing else {}
+            for place in missing:
+                known[place] = _measure(ensembles[place], () if combine else slopes)
+                _save(parts, f"point-{first + place}", known[place])
+            for place, result in known.items():
+                found[place] = result
+                report(first + len(found), {"ess": result["ess"]})
             if combine:
-                kept.append(ensemble)
-            report(len(results), {"ess": results[-1]["ess"]})
+                kept.extend(ensembles.values())
+            if not combine:
+                parts.within(f"draws-{number}").remove()
+            if missing and interrupted():
+                raise Interrupted
+        results.extend(found[place] for place in range(len(grid)))
 
     visit(grid)
     if line and points:
@@ -95,12 +137,31 @@ def scan(
         order = np.argsort(line.positions(results), kind="stable")
         results, kept = [results[i] for i in order], [kept[i] for i in order] if kept else []
     if combine:
-        together = pool(kept)
-        results = [_measure(together.at(ensemble.couplings), slopes) for ensemble in kept]
+        found = {i: _load(parts, f"combined-{i}") for i in range(len(kept))}
+        missing = [i for i, result in found.items() if result is None]
+        together = pool(kept) if missing else None
+        for done, i in enumerate(missing, start=len(kept) - len(missing) + 1):
+            assert together is not None
+            found[i] = _measure(together.at(kept[i].couplings), slopes)
+            _save(parts, f"combined-{i}", found[i])
+            report(done, {"ess": found[i]["ess"]})
+            if interrupted():
+                raise Interrupted
+        results = [found[i] for i in range(len(kept))]
     for result in results:
         result["exact"] = _exact(theory, result, slopes)
     provenance = {**sampler.provenance, "combined": combine, "adaptive": points is not None}
     return Scan(theory, results, exact_curve(theory, grid), provenance)
+
+
+def _load(parts: Parts, name: str) -> Any:
+    """A report that is finished, None if it is not."""
+    found = parts.load(name)
+    return None if found is None else json.loads(str(found["report"]))
+
+
+def _save(parts: Parts, name: str, report: Mapping[str, Any]) -> None:
+    parts.save(name, {"report": np.array(json.dumps(report))})  # in its order
 
 
 def _measure(ensemble: Ensemble | Reweighted, slopes: Sequence[str]) -> dict[str, Any]:
@@ -117,7 +178,7 @@ def _measure(ensemble: Ensemble | Reweighted, slopes: Sequence[str]) -> dict[str
 
 def _exact(
     theory: Theory, result: Mapping[str, Any], slopes: Sequence[str]
-) -> dict[str, float] | None:
+) -> dict[str, float | None] | None:
     """The exact value of all that was measured at a point, None where none are known."""
     couplings = theory.from_values(**result["couplings"])
     exact = theory.exact(couplings)
@@ -126,7 +187,7 @@ def _exact(
     answers = exact.observables()
     names = [*result["observables"], "log_z"]
     slopes_there = exact_derivatives(theory, couplings, slopes) or {}
-    return {name: float(answers[name]) for name in names} | slopes_there
+    return known({**answers, **slopes_there}, [*names, *slopes_there])
 
 
 def _varying(grid: Sequence[Any]) -> tuple[str, ...]:

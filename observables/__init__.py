@@ -10,6 +10,8 @@ from .derivatives import exact_derivatives as exact_derivatives
 from .estimate import Estimate as Estimate
 from .estimators import average as average
 from .estimators import jackknife as jackknife
+from .estimators import reweighted as reweighted
+from .gap import GapFit as GapFit
 from .invariance import Invariance as Invariance
 from .lattice import LONG_NAMES as LONG_NAMES
 from .magnetization import magnetization as magnetization

@@ -8,18 +8,28 @@ C(r) ∝ cosh(Δ (T/2 - r)), Δ = E₁ - E₀ in lattice units, and then
 
     Δ(r) = arcosh((C(r-1) + C(r+1)) / 2C(r))
 
-is Δ at every r. Higher states make it larger, the least at r = T/2.
+is Δ at every r. Higher states make it larger, the least at r = T/2. It is there to look at: the
+gap itself is that of a fit (gap.py). Where noise makes arcosh fail, those draws that do have a Δ(r)
+are a selection: it is given only where all samples of the jackknife have one.
+
+⟨φ̄⟩ is averaged over φ → -φ first (orbit.py), the products are even anyway.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from theories import LatticeFlowsError, LatticeTheory, TransferMatrix
+from theories import GaussianAnswers, LatticeFlowsError, LatticeTheory, TransferMatrix
 
-from .chains import as_chains, chain_estimates
-from .estimators import as_samples, jackknife
+from .chains import as_chains, chain_correlations, chain_estimates
+from .estimate import Estimate
+from .estimators import correlations, reweighted
+from .gap import GapFit, fit_gap
+from .orbit import actions, orbit_average
+from .slicing import sampled
 
 Array = NDArray[np.float64]
 
@@ -27,6 +37,10 @@ Array = NDArray[np.float64]
 @dataclass(frozen=True)
 class Correlator:
     """C(r) at r = 0 … T/2, and Δ(r) at r = 1 … T/2, with standard errors; T slices.
+
+    covariance: of the C(r), (T/2 + 1, T/2 + 1). interval_68, interval_95: of the C(r),
+    (T/2 + 1, 2), NaN where not known. fit: the gap by a fit to the C(r); None where they have no
+    errors to fit with, and for exact ones.
 
     A gap is NaN, its error infinite, where the noise of C leaves none; an error alone is infinite
     where one block has all the weight.
@@ -36,47 +50,102 @@ class Correlator:
     stderr: Array
     gap: Array
     gap_stderr: Array
+    covariance: Array
+    interval_68: Array
+    interval_95: Array
+    fit: GapFit | None = None
 
 
 def correlator(
     theory: LatticeTheory,
-    configurations: ArrayLike,
+    configurations: Any,
     log_weights: ArrayLike | None = None,
     *,
     chains: int | None = None,
+    couplings: Any = None,
 ) -> Correlator:
     """C(r) and Δ(r) of draws (n, *shape) from, or weighted to, p; arguments as of `measure`.
 
-    Of chains the errors are those of the Γ-method (chains.py).
+    Averaged over φ → -φ where `couplings` are given. Of chains the errors are those of the Γ-method
+    (chains.py).
 
     Raises LatticeFlowsError for fewer than two draws, fewer than four slices, or numbers that are
     not finite.
     """
-    phi, length = as_samples(configurations), theory.shape[0]
+    length = theory.shape[0]
     if length < 4:
         raise LatticeFlowsError("a correlator needs 4 sites or more in the first direction")
 
-    def values(averages: Array) -> Array:
-        return _values(averages, length)
+    def of_slice(phi: Array) -> Array:
+        samples = _samples(phi)
+        if couplings is not None:
+            m = samples[:, -1]
+            samples[:, -1] = orbit_average(
+                m, -m, actions(theory, couplings, phi), actions(theory, couplings, -phi)
+            )
+        return samples
+
+    chains = None if chains is None else as_chains(chains, len(configurations), log_weights)
+    samples, sample_weights = sampled(of_slice, configurations, log_weights, grouped=chains is None)
+
+    def estimate(function: Callable[[Array], Array]) -> list[Estimate]:
+        with np.errstate(invalid="ignore"):
+            if chains is None:
+                return reweighted(function, samples, sample_weights)
+            return chain_estimates(function, samples, chains)
+
+    found = estimate(_connected)
+    gaps = estimate(lambda averages: _gaps(_connected(averages), length))
+    values, errors = _columns(found)
+    gap, gap_stderr = _columns(gaps)
+    lost = ~np.isfinite(gap) | ~np.isfinite(gap_stderr)
 
     if chains is None:
-        found, covariance = jackknife(values, _samples(phi), log_weights)
-        errors = np.sqrt(np.diag(covariance))
+        rho, rows = correlations(_connected, samples, sample_weights), len(samples)
     else:
-        chains = as_chains(chains, len(phi), log_weights)
-        found, errors = chain_estimates(values, _samples(phi), chains)
-    lost = ~np.isfinite(found) | np.isnan(errors)
-    found, errors = np.where(lost, np.nan, found), np.where(lost, np.inf, errors)
-    r = length // 2 + 1
-    return Correlator(found[:r], errors[:r], found[r:], errors[r:])
+        rho, rows = chain_correlations(_connected, samples, chains)
+    with np.errstate(invalid="ignore"):
+        covariance = np.where(rho == 0, 0.0, rho * np.outer(errors, errors))
+    fit = None
+    if np.isfinite(errors).all() and (errors > 0).all():
+
+        def one(function: Callable[[Array], Array]) -> Estimate:
+            (made,) = estimate(lambda averages: function(_connected(averages)))
+            return made
+
+        fit = fit_gap(values, covariance, length, rows, one)
+    unknown = (np.nan, np.nan)
+    ends = {
+        name: np.array([getattr(x, name) or unknown for x in found])
+        for name in ("interval_68", "interval_95")
+    }
+    return Correlator(
+        values,
+        np.where(np.isnan(errors), np.inf, errors),
+        np.where(lost, np.nan, gap),
+        np.where(lost, np.inf, gap_stderr),
+        covariance,
+        **ends,
+        fit=fit,
+    )
 
 
-def exact_correlator(exact: TransferMatrix) -> Correlator:
-    """C(r) and Δ(r) of a chain, without errors, from its transfer matrix."""
+def _columns(estimates: list[Estimate]) -> tuple[Array, Array]:
+    """The values and the errors."""
+    values, errors = np.array(estimates, dtype=float).reshape(-1, 2).T
+    return values, errors
+
+
+def exact_correlator(exact: TransferMatrix | GaussianAnswers) -> Correlator:
+    """C(r) and Δ(r) of a chain or of the free field, without errors."""
     r = exact.length // 2 + 1
-    found = _values(np.append(exact.correlator()[:r], exact.magnetization), exact.length)
-    none = np.zeros_like(found)
-    return Correlator(found[:r], none[:r], found[r:], none[r:])
+    if isinstance(exact, TransferMatrix):
+        value, gap = exact.connected_correlator()[:r], exact.correlator_gaps()
+    else:
+        value = _connected(np.append(exact.correlator()[:r], exact.magnetization))
+        gap = _gaps(value, exact.length)
+    none, ends = np.zeros(r), np.stack([value, value], axis=1)
+    return Correlator(value, none, gap, none[1:], np.zeros((r, r)), ends, ends)
 
 
 def _samples(phi: Array) -> Array:
@@ -91,11 +160,20 @@ def _samples(phi: Array) -> Array:
     return np.column_stack([products / len(directions), phi.reshape(len(phi), -1).mean(axis=1)])
 
 
-def _values(averages: Array, length: int) -> Array:
-    """C(r) and Δ(r) of averages (..., T/2 + 2) over T = `length` slices."""
-    connected = averages[..., :-1] - averages[..., -1:] ** 2
+def _connected(averages: Array) -> Array:
+    """C(r) of averages (..., T/2 + 2)."""
+    return averages[..., :-1] - averages[..., -1:] ** 2
+
+
+def _gaps(connected: Array, length: int) -> Array:
+    """Δ(r) of C(r) (..., T/2 + 1) over T = `length` slices."""
     beyond = connected[..., -2 if length % 2 == 0 else -1, None]  # C(r) = C(T-r)
     neighbours = connected[..., :-1] + np.concatenate([connected[..., 2:], beyond], axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        gaps = np.arccosh(neighbours / (2 * connected[..., 1:]))
-    return np.concatenate([connected, gaps], axis=-1)
+        return np.arccosh(neighbours / (2 * connected[..., 1:]))
+
+
+def _values(averages: Array, length: int) -> Array:
+    """C(r) and Δ(r) of averages (..., T/2 + 2) over T = `length` slices."""
+    connected = _connected(averages)
+    return np.concatenate([connected, _gaps(connected, length)], axis=-1)

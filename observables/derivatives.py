@@ -23,10 +23,11 @@ from theories import LatticeTheory, Theory
 
 from .chains import as_chains, chain_estimates
 from .estimate import Estimate
-from .estimators import jackknife
+from .estimators import reweighted
 from .measure import quantities
 from .orbit import actions
 from .quantities import Array, Quantities
+from .slicing import sampled
 from .strata import Strata
 
 # Exact answers are good to about 1e-12, five-point differences of them then to about 1e-8: also
@@ -49,7 +50,7 @@ def derivative_names(theory: Theory, couplings: Sequence[str]) -> dict[str, str]
 def derivatives(
     theory: Theory,
     couplings: Any,
-    configurations: ArrayLike,
+    configurations: Any,
     log_weights: ArrayLike | None,
     names: Sequence[str],
     *,
@@ -63,19 +64,19 @@ def derivatives(
     `derivative_names`. Raises LatticeFlowsError as `jackknife` does.
     """
     measured = derivative_quantities(theory, names)
-    phi = np.asarray(configurations, dtype=np.float64)
-    samples = measured.samples(couplings, phi, orbit)
+    samples, sample_weights = sampled(
+        lambda part: measured.samples(couplings, part, orbit),
+        configurations,
+        log_weights,
+        grouped=chains is None and strata is None,
+    )
     if chains is None:
-        estimate = strata.jackknife if strata else jackknife
-        values, covariance = estimate(measured.values, samples, log_weights)
-        errors = np.sqrt(np.diag(covariance))
+        estimate = strata.reweighted if strata else reweighted
+        found = estimate(measured.values, samples, sample_weights)
     else:
-        chains = as_chains(chains, len(phi), log_weights)
-        values, errors = chain_estimates(measured.values, samples, chains)
-    return {
-        name: Estimate(float(value), float(error))
-        for name, value, error in zip(measured.long_names, values, errors, strict=True)
-    }
+        chains = as_chains(chains, len(samples), log_weights)
+        found = chain_estimates(measured.values, samples, chains)
+    return dict(zip(measured.long_names, found, strict=True))
 
 
 def derivative_quantities(theory: Theory, names: Sequence[str]) -> Quantities:
@@ -121,8 +122,11 @@ def _along(function: Callable[[Any], Any], at: Array, direction: Array) -> Array
 
 def action_gradients(theory: Theory, couplings: Any, phi: Array, names: Sequence[str]) -> Array:
     """∂S/∂θ of each configuration (n, *shape) for each coupling in `names`: (n, p)."""
-    gradients = _gradients(theory, phi, type(couplings)(*map(float, couplings)))
-    columns = [np.asarray(getattr(gradients, name), dtype=np.float64) for name in names]
+    n = len(phi)
+    padded = np.zeros((1 << (n - 1).bit_length(), *phi.shape[1:]))  # a few sizes are compiled
+    padded[:n] = phi
+    gradients = _gradients(theory, padded, type(couplings)(*map(float, couplings)))
+    columns = [np.asarray(getattr(gradients, name), dtype=np.float64)[:n] for name in names]
     return np.stack(columns, axis=1)
 
 

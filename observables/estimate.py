@@ -1,29 +1,82 @@
-"""A number with its standard error."""
+"""A number with its standard error, and intervals that need no normal distribution."""
 
 from math import floor, isfinite, log10
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+Interval = tuple[float, float]
+
+# An interval whose ends are further than this from value ± stderr, relative, is shown.
+_NOTICEABLE = 0.15
 
 
-class Estimate(NamedTuple):
-    """A number and its standard error (one standard deviation of the estimator)."""
-
+class _Pair(NamedTuple):
     value: float
     stderr: float
 
-    def as_json(self) -> dict[str, float | None]:
-        """The pair as reports have it; what is not finite is null."""
-        return {name: x if isfinite(x) else None for name, x in self._asdict().items()}
+
+class Estimate(_Pair):
+    """A number and its standard error (one standard deviation of the estimator): a pair.
+
+    interval_68, interval_95: what holds the true value in 68.3 % and 95.4 % of repetitions, as
+    value ± stderr and value ± 2 stderr do for a normal distribution; None where not known.
+    """
+
+    interval_68: Interval | None
+    interval_95: Interval | None
+
+    def __new__(
+        cls,
+        value: float,
+        stderr: float,
+        interval_68: Interval | None = None,
+        interval_95: Interval | None = None,
+    ) -> "Estimate":
+        pair = super().__new__(cls, value, stderr)
+        pair.interval_68, pair.interval_95 = interval_68, interval_95
+        return pair
+
+    def moved(self, by: float) -> "Estimate":
+        """The estimate of what is larger by a known number."""
+        ends = {name: (low + by, high + by) for name, (low, high) in self.intervals.items()}
+        return Estimate(self.value + by, self.stderr, **ends)
+
+    @property
+    def intervals(self) -> dict[str, Interval]:
+        """The intervals that are known, by name."""
+        ends = {"interval_68": self.interval_68, "interval_95": self.interval_95}
+        return {name: x for name, x in ends.items() if x is not None}
+
+    def as_json(self) -> dict[str, Any]:
+        """The pair, and the intervals if any, as reports have it; what is not finite is null."""
+        pair = {name: x if isfinite(x) else None for name, x in self._asdict().items()}
+        return pair | {name: list(x) for name, x in self.intervals.items()}
 
     def __str__(self) -> str:
-        """`value ± stderr`, both cut at the second significant digit of the error."""
+        """`value ± stderr`, both cut at the second significant digit of the error.
+
+        Followed by the ends of the interval of 68 %, relative to the value, where they are not ±
+        stderr by far.
+        """
         value, stderr = float(self.value), float(self.stderr)
         if not (isfinite(value) and isfinite(stderr)) or stderr <= 0:
             return f"{value:.8g} ± {stderr:.2g}"
+        below, above = self._arms()
+        uneven = max(abs(below / stderr - 1), abs(above / stderr - 1)) > _NOTICEABLE
         leading = floor(log10(stderr))
         size = floor(log10(max(abs(value), stderr)))
         if leading > -10 and -5 < size < 7:
-            places = max(0, 1 - leading)
-            return f"{value:.{places}f} ± {stderr:.{places}f}"
-        places = size - leading + 1
-        scale = 10.0**size
-        return f"({value / scale:.{places}f} ± {stderr / scale:.{places}f})e{size:+03d}"
+            places, scale, power = max(0, 1 - leading), 1.0, ""
+        else:
+            places, scale, power = size - leading + 1, 10.0**size, f"e{size:+03d}"
+        pair = f"{value / scale:.{places}f} ± {stderr / scale:.{places}f}"
+        if uneven:
+            arms = f"{-below / scale:+.{places}f} {above / scale:+.{places}f}"
+            pair += f" (68 %: {arms})"
+        return f"({pair}){power}" if power else pair
+
+    def _arms(self) -> tuple[float, float]:
+        """How far the interval of 68 % reaches below the value and above."""
+        if self.interval_68 is None:
+            return self.stderr, self.stderr
+        low, high = self.interval_68
+        return self.value - low, high - self.value

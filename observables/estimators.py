@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from theories.errors import LatticeFlowsError
 
 from .estimate import Estimate
+from .intervals import correlation, estimates, shape
 from .weights import relative_weights
 
 # The error of a jackknife error bar is about 1/√(2 BLOCKS): 5 % here. More would cost only time for
@@ -70,13 +71,58 @@ def jackknife(
 
     Raises LatticeFlowsError for fewer than two draws or numbers that are not finite.
     """
-    samples = as_samples(samples)
+    return _leave_out(function, weighted(as_samples(samples), log_weights), blocks)
+
+
+def reweighted(
+    function: Callable[[NDArray[np.float64]], ArrayLike],
+    samples: ArrayLike,
+    log_weights: ArrayLike | None = None,
+) -> list[Estimate]:
+    """What `jackknife` returns as estimates, with intervals (intervals.py).
+
+    Raises LatticeFlowsError as `jackknife` does.
+    """
+    columns = weighted(as_samples(samples), log_weights)
+    values, covariance = _leave_out(function, columns, BLOCKS)
+    uncertainty = 2 / min(BLOCKS, len(columns))
+    form = shape(of_sums(function), columns, uncertainty=uncertainty)
+    return estimates(values, np.sqrt(np.diag(covariance)), form)
+
+
+def correlations(
+    function: Callable[[NDArray[np.float64]], ArrayLike],
+    samples: ArrayLike,
+    log_weights: ArrayLike | None = None,
+) -> NDArray[np.float64]:
+    """The correlations (p, p) of what `jackknife` returns, from every draw alone.
+
+    200 blocks do not tell the small eigenvalues of a large matrix.
+    """
+    return correlation(of_sums(function), weighted(as_samples(samples), log_weights))
+
+
+def weighted(samples: NDArray[np.float64], log_weights: ArrayLike | None) -> NDArray[np.float64]:
+    """(n, 1+k): the weight of each draw, and times that its k measurements."""
     n = len(samples)
     weights = np.ones(n) if log_weights is None else relative_weights(log_weights, n)
+    return np.concatenate([weights[:, None], weights[:, None] * samples], axis=1)
+
+
+def of_sums(
+    function: Callable[[NDArray[np.float64]], ArrayLike],
+) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    """A function of averages as one of the sums, or means, of the columns that `weighted` gives."""
+    return lambda sums: np.asarray(function(sums[..., 1:] / sums[..., :1]), dtype=np.float64)
+
+
+def _leave_out(
+    function: Callable[[NDArray[np.float64]], ArrayLike], columns: NDArray[np.float64], blocks: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The jackknife over blocks of consecutive rows."""
+    n = len(columns)
     blocks = min(blocks, n)
-    starts = np.arange(blocks) * n // blocks
-    columns = np.concatenate([weights[:, None], weights[:, None] * samples], axis=1)
-    sums = np.add.reduceat(columns, starts, axis=0)
+    sums = np.add.reduceat(columns, np.arange(blocks) * n // blocks, axis=0)
     total = sums.sum(axis=0)
     return from_blocks(function, total, total - sums)
 
@@ -92,11 +138,12 @@ def from_blocks(
     total: (1+k,), the sum of the weights, then those of the weighted samples; without: (blocks,
     1+k). The covariance is `inflation` times that of the blocks.
     """
-    plain = np.asarray(function(total[1:] / total[0]), dtype=np.float64)
+    evaluate = of_sums(function)
+    plain = evaluate(total)
     if np.any(without[:, 0] <= _LEAST_WEIGHT * total[0]):
         return plain, np.full((plain.size, plain.size), np.inf)
     blocks = len(without)
-    values = np.asarray(function(without[:, 1:] / without[:, :1]), dtype=np.float64)
+    values = evaluate(without)
     centre = values.mean(axis=0)
     spread = values - centre
     spread[np.abs(spread) < ROUNDING * np.abs(centre)] = 0
@@ -109,5 +156,5 @@ def average(samples: ArrayLike, log_weights: ArrayLike | None = None) -> Estimat
 
     Raises LatticeFlowsError as `jackknife` does.
     """
-    value, covariance = jackknife(lambda a: a, as_samples(samples)[:, None], log_weights)
-    return Estimate(float(value[0]), float(np.sqrt(covariance[0, 0])))
+    (estimate,) = reweighted(lambda a: a, as_samples(samples)[:, None], log_weights)
+    return estimate

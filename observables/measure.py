@@ -1,6 +1,7 @@
 """All observables of an ensemble with errors, and whether they can be believed."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,10 +11,11 @@ from theories import LatticeFlowsError, LatticeTheory, Theory
 from . import weights
 from .chains import Mixing, as_chains, measure_chains
 from .estimate import Estimate
-from .estimators import as_samples, jackknife
+from .estimators import reweighted
 from .invariance import Invariance
 from .lattice import lattice_quantities
 from .quantities import Quantities, target_quantities
+from .slicing import sampled
 from .strata import Strata
 
 
@@ -58,7 +60,7 @@ class Measurement:
 def measure(
     theory: Theory,
     couplings,
-    configurations: ArrayLike,
+    configurations: Any,
     log_weights: ArrayLike | None = None,
     *,
     chains: int | None = None,
@@ -68,7 +70,8 @@ def measure(
     """Measure every observable on draws from (or weighted to) p ∝ e^{-S}.
 
     Arguments:
-        configurations: (n, *theory.shape), in the order drawn.
+        configurations: (n, *theory.shape), in the order drawn; an array, or anything with a shape
+            and slices that are arrays, of which one at a time is looked at.
         log_weights: (n,) log(e^{-S}/q) with q normalised; None for draws from p itself. Errors take
             the draws, or blocks of n/200 of them, as independent.
         chains: how many Markov chains the draws come from, without weights: one chain after the
@@ -81,12 +84,11 @@ def measure(
     Raises LatticeFlowsError for shapes that do not fit, fewer than two configurations, and numbers
     that are not finite.
     """
-    phi = np.asarray(configurations, dtype=np.float64)
+    phi = configurations if hasattr(configurations, "shape") else np.asarray(configurations)
     if phi.shape[1:] != tuple(theory.shape):
         raise LatticeFlowsError(
             f"configurations of shape {phi.shape[1:]} do not fit the lattice {tuple(theory.shape)}"
         )
-    phi = as_samples(phi)
     n, measured = len(phi), quantities(theory)
     if log_weights is None:
         log_z, ess, share = None, 1.0, 1.0 / n
@@ -96,26 +98,27 @@ def measure(
         ess, share = weights.kish_ess(log_weights), weights.max_weight_share(log_weights)
 
     with np.errstate(over="ignore", invalid="ignore"):  # refused below, with the number of them
-        samples = measured.samples(couplings, phi, orbit)
+        samples, sample_weights = sampled(
+            lambda part: measured.samples(couplings, part, orbit),
+            phi,
+            log_weights,
+            grouped=chains is None and strata is None,
+        )
     names = [name for name in measured.long_names if name != "log_z"]
     # several sources are judged by the effective draws that they make up for one of them
     sources = len(strata.sizes) if strata else 1
     failed = weights.failed_checks(min(1.0, ess * sources), share, n // sources)
     mixing = None
     if chains is None:
-        estimate = strata.jackknife if strata else jackknife
-        values, covariance = estimate(measured.values, samples, log_weights)
-        errors = np.sqrt(np.diag(covariance))
+        estimate = strata.reweighted if strata else reweighted
+        found = estimate(measured.values, samples, sample_weights)
     else:
         chains = as_chains(chains, n, log_weights)
-        values, errors, mixing = measure_chains(measured.values, samples, chains, names)
+        found, mixing = measure_chains(measured.values, samples, chains, names)
         failed += () if mixing.is_reliable(n) else ("mixing",)
-    failed += () if np.isfinite(errors).all() else ("errors",)
+    failed += () if np.isfinite([one.stderr for one in found]).all() else ("errors",)
     return Measurement(
-        observables={
-            name: Estimate(float(value), float(error))
-            for name, value, error in zip(names, values, errors, strict=True)
-        },
+        observables=dict(zip(names, found, strict=True)),
         log_z=log_z,
         ess=ess,
         max_weight_share=share,

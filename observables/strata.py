@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .estimate import Estimate
-from .estimators import BLOCKS, as_samples, from_blocks
+from .estimators import BLOCKS, as_samples, from_blocks, of_sums, weighted
+from .intervals import Shape, estimates, shape
 from .weights import relative_weights
 
 # A coefficient for each control is fitted to the blocks; so many of them keep that harmless.
@@ -48,22 +49,49 @@ class Strata:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Value and covariance matrix of a function of several averages, as `jackknife` of one
         source; raises the same."""
-        samples = as_samples(samples)
-        n, c, blocks = len(samples), self.controls.shape[1], self._blocks
+        values, covariance, _ = self._estimate(function, samples, log_weights)
+        return values, covariance
+
+    def reweighted(
+        self,
+        function: Callable[[NDArray[np.float64]], ArrayLike],
+        samples: ArrayLike,
+        log_weights: ArrayLike | None = None,
+    ) -> list[Estimate]:
+        """What `jackknife` returns as estimates, with intervals (intervals.py)."""
+        values, covariance, form = self._estimate(function, samples, log_weights)
+        return estimates(values, np.sqrt(np.diag(covariance)), form)
+
+    def _estimate(
+        self,
+        function: Callable[[NDArray[np.float64]], ArrayLike],
+        samples: ArrayLike,
+        log_weights: ArrayLike | None,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], Shape]:
+        """Values, their covariance and the shape of their distributions."""
+        columns = weighted(as_samples(samples), log_weights)
+        c, blocks = self.controls.shape[1], self._blocks
         if blocks < _LEAST_BLOCKS_PER_CONTROL * (c + 1):
             c = 0
-        weights = np.ones(n) if log_weights is None else relative_weights(log_weights, n)
-        parts = [weights[:, None], weights[:, None] * samples, self.controls[:, :c]]
-        total, without = self._leave_out(np.concatenate(parts, axis=1), blocks)
+        controls = self.controls[:, :c]
+        total, without = self._leave_out(np.concatenate([columns, controls], axis=1), blocks)
 
+        free = blocks - 1
         inflation = 1.0
         if c:
-            total, without, rank = _without_noise(total, without, c)
+            beta, rank = _coefficients(without, c)
+            # taken from the sums, of which it is linear, not from functions of them: where a
+            # control explains all the noise of an average, its logarithm has none
+            total = total[:-c] - total[-c:] @ beta
+            without = without[:, :-c] - without[:, -c:] @ beta
+            columns = columns - controls @ beta
             # what is left is too small by the coefficients fitted, whose own errors add to it
-            free = blocks - 1 - rank
+            free -= rank
             inflation = (blocks - 1) / free * (1 + rank / free)
 
-        return from_blocks(function, total, without, inflation)
+        values, covariance = from_blocks(function, total, without, inflation)
+        form = shape(of_sums(function), columns, sizes=self.sizes, uncertainty=2 / free)
+        return values, covariance, form
 
     @property
     def _blocks(self) -> int:
@@ -84,22 +112,14 @@ class Strata:
     def log_mean(self, log_weights: ArrayLike) -> Estimate:
         """log of the mean weight, with its error."""
         log_weights = as_samples(log_weights)
-        weights = relative_weights(log_weights)[:, None]
-        value, covariance = self.jackknife(np.log, weights)
-        return Estimate(float(log_weights.max() + value[0]), float(np.sqrt(covariance[0, 0])))
+        (estimate,) = self.reweighted(np.log, relative_weights(log_weights)[:, None])
+        return estimate.moved(float(log_weights.max()))
 
 
-def _without_noise(
-    total: NDArray[np.float64], without: NDArray[np.float64], c: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-    """The sums but for the last `c`, with what these explain taken away, and their rank.
-
-    Taken from the sums, of which it is linear, not from functions of them: where a control explains
-    all the noise of an average, its logarithm has none.
-    """
+def _coefficients(without: NDArray[np.float64], c: int) -> tuple[NDArray[np.float64], int]:
+    """β (c, m-c) of the last c columns of (blocks, m) as controls of the others, their rank."""
     spread = without - without.mean(axis=0)
     size = np.linalg.norm(spread[:, -c:], axis=0)
     scale = np.where(size > 0, size, 1)
     beta, _, rank, _ = np.linalg.lstsq(spread[:, -c:] / scale, spread[:, :-c], rcond=_COLLINEAR)
-    beta /= scale[:, None]
-    return total[:-c] - total[-c:] @ beta, without[:, :-c] - without[:, -c:] @ beta, int(rank)
+    return beta / scale[:, None], int(rank)

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from theories.errors import LatticeFlowsError
 
 from .estimate import Estimate
+from .intervals import estimates, shape
 
 # The gate. With poor overlap the naive error *shrinks*: the draws agree with one another because
 # none of them has seen where the weight is. So an error bar is only believed when each of these
@@ -71,19 +72,23 @@ def max_weight_share(log_weights: ArrayLike) -> float:
 def log_mean_weight(log_weights: ArrayLike) -> Estimate:
     """log Z = log of the mean weight, with its error.
 
-    The error is that of the mean weight, relative: √((1/ESS - 1)/(n - 1)). The log of a mean is too
-    small by half the error squared on average; that is added back. For one draw
-    alone it is infinite: nothing is known of the scatter.
+    The error is that of the mean weight, relative: √((1/ESS - 1)/(n - 1)), with intervals for what
+    the tail of the weights does to it (intervals.py). The log of a mean is too small by half the
+    error squared on average; that is added back. For one draw alone it is infinite: nothing is
+    known of the scatter.
 
     Raises LatticeFlowsError for log-weights that are not finite.
     """
     log_weights = as_log_weights(log_weights)
     n = log_weights.size
-    log_mean = float(log_weights.max() + np.log(np.mean(relative_weights(log_weights))))
+    weights = relative_weights(log_weights)
+    log_mean = float(log_weights.max() + np.log(np.mean(weights)))
     if n == 1:
         return Estimate(log_mean, np.inf)
     variance = max(0.0, 1.0 / kish_ess(log_weights) - 1.0) / (n - 1)
-    return Estimate(log_mean + variance / 2, float(np.sqrt(variance)))
+    values, errors = np.array([[log_mean + variance / 2], [np.sqrt(variance)]])
+    (estimate,) = estimates(values, errors, shape(np.log, weights[:, None]))
+    return estimate
 
 
 def failed_checks(ess: float, max_weight_share: float, n: int) -> tuple[str, ...]:

@@ -5,19 +5,24 @@
 
 import contextlib
 import os
-import signal
 import threading
-from collections.abc import Iterator
-from types import FrameType
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
+from lattice_flows import compile_cache
+from lattice_flows.interrupt import leave_at_once
+from lattice_flows.scripts import _environment, _notes, _streams
+
 # The matrices of the exact answers are small: threads of a BLAS only get in each other's way there,
 # badly so beside jax's own on a busy machine. To be set before numpy is loaded.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# XLA's own log tells of slow compilations, say, as of errors: not in the way of the one line.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 UNRELIABLE, INTERRUPTED = 3, 75
+_KEPT = "lattice_flows.cache"
 _STOPPED = "interrupted before it was done: run the command again"
 
 
@@ -30,7 +35,19 @@ class Failure(click.ClickException):
 
 
 class OneLineErrors(click.Command):
-    """A command whose library errors and wrong usage become a `Failure`."""
+    """A command whose library errors and wrong usage become a `Failure`.
+
+    Flags may be written with _ for -.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.context_settings.setdefault("token_normalize_func", _dashed)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        _environment.settle()
+        with _streams.forgiving():
+            return super().main(*args, **kwargs)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         try:
@@ -45,6 +62,8 @@ class OneLineErrors(click.Command):
             return super().invoke(ctx)
         except click.UsageError as error:
             raise _usage(error) from error
+        except (click.ClickException, click.exceptions.Exit):
+            raise  # said already
         except BrokenPipeError:
             raise  # the reader has gone: Click ends quietly
         except OSError as error:
@@ -56,10 +75,33 @@ class OneLineErrors(click.Command):
 
 
 class Command(OneLineErrors):
-    """A command of lattice-flows."""
+    """A command of lattice-flows: it answers signals, and keeps what jax compiles."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.params += [
+            click.Option(
+                ["--cache"],
+                type=click.Path(path_type=Path, file_okay=False),
+                expose_value=False,
+                callback=_remember,
+                metavar="DIR",
+                help=f"Keep compiled programs in DIR.  [default: ${compile_cache.VARIABLE}, "
+                "or ~/.cache/lattice-flows/jax]",
+            ),
+            click.Option(
+                ["--no-cache"],
+                is_flag=True,
+                expose_value=False,
+                callback=_remember,
+                help="Keep no compiled programs.",
+            ),
+        ]
 
     def invoke(self, ctx: click.Context) -> Any:
+        _notes.show()
         with _interruptible():
+            _keep_programs(ctx.meta[_KEPT]["cache"], ctx.meta[_KEPT]["no_cache"])
             return super().invoke(ctx)
 
 
@@ -67,41 +109,30 @@ class Group(OneLineErrors, click.Group):
     """The commands of lattice-flows."""
 
 
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C raise KeyboardInterrupt, but leave at once where that would come to nothing.
+def _interruptible() -> contextlib.AbstractContextManager[None]:
+    """Signals end the command with one line (the main thread alone gets them)."""
+    if threading.current_thread() is not threading.main_thread():
+        return contextlib.nullcontext()
+    return leave_at_once(_STOPPED, 1)
 
-    While modules are loaded it leaves them in pieces, and callbacks of jax lose it: a second Ctrl-C
-    gets through.
-    """
-    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not usual or threading.current_thread() is not threading.main_thread():
-        yield  # jobs in the background ignore Ctrl-C; the main thread alone gets signals
+
+def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    """Options that are no argument of the commands."""
+    ctx.meta.setdefault(_KEPT, {})[param.name] = value
+
+
+def _keep_programs(folder: Path | None, none: bool) -> None:
+    """Let jax keep compiled programs; a folder that can't be used stops nothing."""
+    if none:
+        compile_cache.do_without()
         return
-    came = False
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal came
-        if came or _loading(frame):
-            os.write(2, f"Error: {_STOPPED}\n".encode())
-            os._exit(1)
-        came = True
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    folder = folder or compile_cache.default_folder()
+    if folder is not None and (trouble := compile_cache.use(folder)):
+        click.echo(f"note: compiled programs are not kept: {trouble}", err=True)
 
 
-def _loading(frame: FrameType | None) -> bool:
-    """Whether a module is being imported."""
-    while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
-            return True
-        frame = frame.f_back
-    return False
+def _dashed(token: str) -> str:
+    return token.replace("_", "-")
 
 
 def _usage(error: click.UsageError) -> Failure:
@@ -111,6 +142,8 @@ def _usage(error: click.UsageError) -> Failure:
 
 def _translate(error: Exception) -> NoReturn:
     """Raise a library's error as a Failure, and a defect of the program as it is."""
+    if why := _environment.explain(error):
+        raise Failure(why) from error
     # imported here only: --help must not wait for jax
     from lattice_flows.interrupt import Interrupted
     from theories.errors import LatticeFlowsError

@@ -2,19 +2,25 @@
 
 import functools
 import json
+import os
 import re
+import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from lattice_flows.config_rules import flag
 from lattice_flows.scripts._values import ValuesType
+
+if TYPE_CHECKING:
+    import jax
 
 COUPLINGS = {
     "m": "φ⁴: coefficient of -φ²; double well: mass and mu at once",
     "lam": "Quartic coupling λ",
-    "alpha": "φ⁴: offset α that tilts the wells",
+    "alpha": "φ⁴: offset α that tilts the wells; left out, 0.01 on a chain, 0 in more dimensions",
     "mass": "Double well: mass M",
     "mu": "Double well: coefficient of -x²/2",
     "tilt": "Double well, many-well: linear term h",
@@ -22,6 +28,7 @@ COUPLINGS = {
     "beta": "Mixtures: inverse temperature β",
     "kappa": "φ⁴ in the hopping form: hopping parameter κ",
     "depth": "Many-well: coefficient a of -x²",
+    "mass_squared": "Free field: mass squared M²",
 }
 """Coupling flags of all theories, in the order of --help."""
 
@@ -76,7 +83,7 @@ def draws(command: Callable) -> Callable:
     """-n COUNT, passed on as `n`."""
     return click.option(
         "-n",
-        type=click.IntRange(2),
+        type=click.IntRange(2, 10**12),
         default=4096,
         show_default=True,
         metavar="COUNT",
@@ -106,7 +113,7 @@ def couplings(command: Callable) -> Callable:
         return command(*args, given=given, **kwargs)
 
     for name, help in reversed(COUPLINGS.items()):
-        wrapper = click.option(f"--{name}", type=ValuesType(), help=help + ".")(wrapper)
+        wrapper = click.option(flag(name), name, type=ValuesType(), help=help + ".")(wrapper)
     return wrapper
 
 
@@ -119,23 +126,37 @@ def lattice(command: Callable) -> Callable:
     def wrapper(*args: Any, sites: int | None, sizes: str | None, **kwargs: Any) -> Any:
         if sites is not None and sizes is not None:
             raise click.UsageError("give --sites or --shape, not both")
-        if sizes is not None and not re.fullmatch(r"\d+(x\d+)*", sizes):
-            raise click.UsageError(f"--shape is written 8x8, not {sizes!r}")
+        if sizes is not None and not re.fullmatch(r"[0-9]+(x[0-9]+){0,7}", sizes):
+            raise click.UsageError(f"--shape is written 8x8 (8 sides at most), not {sizes!r}")
         shape = None
         if sites is not None:
             shape = (sites,)
         elif sizes is not None:
-            shape = tuple(int(n) for n in sizes.split("x"))
+            shape = tuple(int(n[:20]) for n in sizes.split("x"))
+        if shape is not None:
+            from lattice_flows.resources import refuse_sites
+
+            refuse_sites(shape)
         return command(*args, shape=shape, **kwargs)
 
     return wrapper
 
 
-def output(help: str, *, required: bool = False) -> Callable[[Callable], Callable]:
+def output(
+    help: str,
+    *,
+    required: bool = False,
+    resumable: bool = False,
+    suffixes: tuple[str, ...] = (".nc", ".json"),
+) -> Callable[[Callable], Callable]:
     """-o FILE and --overwrite, passed on as `output`: a path that may be written, or None.
 
-    What is `required` is an ensemble, which JSON does not hold.
+    Its ending is one of `suffixes`, if it has any: another would promise what is not written. What
+    is `required` is an ensemble, which JSON does not hold. What is `resumable` has --resume, which
+    is passed on, and with it may exist.
     """
+    if required:
+        suffixes = (".nc",)
 
     def decorate(command: Callable) -> Callable:
         @click.option(
@@ -153,10 +174,22 @@ def output(help: str, *, required: bool = False) -> Callable[[Callable], Callabl
                 raise click.UsageError(
                     f"an ensemble is netCDF: name it {output.with_suffix('.nc')}"
                 )
+            if kwargs.get("resume") and output is None:
+                raise click.UsageError("--resume goes on with what -o FILE was begun with: give it")
             if output is not None:
-                refuse_existing(output, overwrite)
+                resumed = kwargs.get("resume", False) and output.exists()
+                refuse_existing(output, overwrite or resumed)
+                if suffixes and output.suffix not in ("", *suffixes):
+                    raise click.UsageError(
+                        f"{output} would not hold what its name says: end it in "
+                        f"{' or '.join(suffixes)}"
+                    )
             return command(*args, output=output, overwrite=overwrite, **kwargs)
 
+        if resumable:
+            wrapper = click.option(
+                "--resume", is_flag=True, help="Go on with what an interrupted command has drawn."
+            )(wrapper)
         return wrapper
 
     return decorate
@@ -179,24 +212,76 @@ def refuse_figure(figure: Path, output: Path | None, overwrite: bool) -> None:
     figure_format(figure)
 
 
+def command_key(command: str, seed: int | None) -> "jax.Array":
+    """The root of a command's random numbers, a stream of its own for each command and seed.
+
+    A training has the plain key of its seed: what samples its flow must not draw the same numbers.
+    """
+    import jax
+    import numpy as np
+
+    from lattice_flows.provenance import use_seed
+
+    use_seed(seed or 0)
+    return jax.random.fold_in(jax.random.key(seed or 0), np.uint32(zlib.crc32(command.encode())))
+
+
 def _read_defaults(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
     """Take a JSON file's values as the defaults of the options."""
     if path is None:
         return
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_LONGEST + 1)
+        if len(text) > _LONGEST:
+            raise ValueError(f"longer than {_LONGEST} characters")
+        values = json.loads(text)
     except OSError as error:
         raise click.UsageError(f"cannot read {path}: {error.strerror}", ctx) from error
-    except ValueError as error:
-        raise click.UsageError(f"{path} is not JSON: {error}", ctx) from error
+    except (ValueError, RecursionError) as error:
+        raise click.UsageError(f"{path} is not JSON of option values: {error}", ctx) from error
     if not isinstance(values, dict):
         raise click.UsageError(f"{path} must hold one JSON object of option values", ctx)
-    names = {
-        spelling.lstrip("-"): option.name
+    options = {
+        spelling.lstrip("-"): option
         for option in ctx.command.params
         for spelling in option.opts
-        if isinstance(option, click.Option)
+        if isinstance(option, click.Option) and option.name != "config"
     }
-    if unknown := [key for key in values if key.replace("_", "-") not in names]:
-        raise click.UsageError(f"{path} sets {unknown[0]}, which this command does not have", ctx)
-    ctx.default_map = {names[key.replace("_", "-")]: value for key, value in values.items()}
+    ctx.default_map = {}
+    for key, value in values.items():
+        option = options.get(key.replace("_", "-"))
+        if option is None:
+            raise click.UsageError(f"{path} sets {key}, which this command does not have", ctx)
+        if wanted := _misfit(option, value):
+            shown = json.dumps(value)
+            shown = shown if len(shown) < 60 else f"{shown[:60]} …"
+            raise click.UsageError(f"{path}: {key} must be {wanted}, not {shown}", ctx)
+        ctx.default_map[option.name] = value
+
+
+_LONGEST = 10**6
+
+
+def _misfit(option: click.Option, value: Any) -> str | None:
+    """What a value of an option must be, where this one is not that; click itself would bend it."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if option.is_flag:
+        return None if isinstance(value, bool) else "true or false"
+    if isinstance(value, str):
+        return None if _is_plain(value) else "text without control characters"
+    if isinstance(option.type, click.types.IntParamType):
+        return None if number and isinstance(value, int) else "a whole number"
+    if isinstance(option.type, click.types.FloatParamType):
+        return None if number else "a number"
+    if isinstance(option.type, ValuesType):
+        return None if number else "a number, or text such as 0.25:1"
+    return "text"
+
+
+def _is_plain(text: str) -> bool:
+    """Whether text can be an argument of a process."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False

@@ -1,12 +1,14 @@
 """What commands say: results on stdout, as text or as one JSON object; the rest on stderr."""
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from lattice_flows.scripts import _streams
 from lattice_flows.scripts._command import UNRELIABLE, Failure
 
 if TYPE_CHECKING:
@@ -18,6 +20,33 @@ if TYPE_CHECKING:
 def say(message: str) -> None:
     """A remark for the person, not the result."""
     click.echo(message, err=True)
+
+
+def announce(
+    theory: str, shape: Sequence[int], couplings: Mapping[str, Any] | Sequence[Mapping[str, Any]]
+) -> None:
+    """Say, before the work, what it is on: the theory, its lattice and every coupling in use.
+
+    `couplings` are values or ranges by name, or several points. Quiet with --json, whose object
+    names them.
+    """
+    context = click.get_current_context(silent=True)
+    if context is not None and context.params.get("as_json"):
+        return
+    if not isinstance(couplings, Mapping):
+        values = {name: sorted({point[name] for point in couplings}) for name in couplings[0]}
+        couplings = {name: _span(several) for name, several in values.items()}
+    from lattice_flows.config import show as shown
+
+    words = {k: v if isinstance(v, str) else shown(v) for k, v in couplings.items()}
+    say(_headline(theory, shape, words))
+
+
+def _span(values: Sequence[float]) -> str:
+    from lattice_flows.config import show as shown
+
+    ends = (values[0], values[-1])
+    return shown(ends[0]) if len(values) == 1 else f"{shown(ends)}:{len(values)}"
 
 
 def json_text(result: Mapping[str, Any]) -> str:
@@ -41,12 +70,16 @@ def table(rows: Iterable[Sequence[str]]) -> str:
 
 def headline(result: Mapping[str, Any]) -> str:
     """Theory, lattice and couplings of a result in one line."""
+    words = {name: f"{value:g}" for name, value in result["couplings"].items()}
+    return _headline(result["theory"], result["shape"], words)
+
+
+def _headline(theory: str, shape: Sequence[int], couplings: Mapping[str, str]) -> str:
     import theories
 
-    on_lattice = issubclass(theories.find(result["theory"]), theories.LatticeTheory)
-    shape = "x".join(map(str, result["shape"]))
-    couplings = "  ".join(f"{name} {value:g}" for name, value in result["couplings"].items())
-    return f"{result['theory']}  {shape} {'sites' if on_lattice else 'dimensions'}  {couplings}"
+    on_lattice = issubclass(theories.find(theory), theories.LatticeTheory)
+    size = "x".join(map(str, shape)) + (" sites" if on_lattice else " dimensions")
+    return "  ".join([theory, size, *(f"{name} {value}" for name, value in couplings.items())])
 
 
 def readable(result: Mapping[str, Any]) -> str:
@@ -54,7 +87,7 @@ def readable(result: Mapping[str, Any]) -> str:
     exact = result.get("exact") or {}
     measured = {**result["observables"], "log_z": result["log_z"], **result.get("derivatives", {})}
     rows = [
-        (name, quantity(pair), f"exact {exact[name]:.8g}" if name in exact else "")
+        (name, quantity(pair), f"exact {exact[name]:.8g}" if exact.get(name) is not None else "")
         for name, pair in measured.items()
     ]
     shown = {"theory", "shape", "couplings", "observables", "log_z", "derivatives", "exact"}
@@ -114,7 +147,8 @@ def quantity(pair: Mapping[str, Any] | None) -> str:
         return f"{value:.10g}"
     from observables.estimate import Estimate
 
-    return f"{value:.8g} (no error)" if stderr is None else str(Estimate(value, stderr))
+    ends = pair.get("interval_68")
+    return f"{value:.8g} (no error)" if stderr is None else str(Estimate(value, stderr, ends))
 
 
 def deliver(
@@ -125,18 +159,37 @@ def deliver(
 ) -> None:
     """Show results on stdout, and write them to `output`: JSON for .json, else by `save`.
 
-    One result is its own JSON object; several are the list "points" of one object.
+    One result is its own JSON object; several are the list "points" of one object. Written first:
+    what cannot be shown is not lost. What cannot be written is shown all the same.
     """
     whole = results[0] if len(results) == 1 else {**_shared(results[0]), "points": list(results)}
     text = json_text(whole)  # made first: what cannot be reported is not written either
-    if as_json:
+    if not as_json:
+        text = readable(results[0]) if len(results) == 1 else summary(results)
+    try:
+        if output is not None and output.suffix == ".json":
+            write_json(output, whole)
+        elif output is not None:
+            save(output)
+    finally:
+        show(text)
+
+
+def show(text: str) -> None:
+    """Print a result. Raises Failure where standard output cannot take it.
+
+    Where its reader has gone, BrokenPipeError is left to Click, which ends quietly.
+    """
+    try:
         click.echo(text)
-    else:
-        click.echo(readable(results[0]) if len(results) == 1 else summary(results))
-    if output is not None and output.suffix == ".json":  # then: what cannot be written is not lost
-        write_json(output, whole)
-    elif output is not None:
-        save(output)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _streams.silence(sys.stdout)
+        raise Failure(
+            f"standard output cannot be written ({error.strerror or error}): "
+            "what was to be saved is saved, what was to be shown is lost"
+        ) from error
 
 
 def _shared(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,13 +237,15 @@ def _why(result: Mapping[str, Any]) -> str:
     """What is wrong with an unreliable result, and what may mend it."""
     failed = result.get("failed") or ["effective_draws"]
     if "mixing" in failed:
-        tau, r_hat = (
+        tau, r_hat, agreement = (
             "unknown" if result[name] is None else f"{result[name]:.3g}"
-            for name in ("tau_int", "r_hat")
+            for name in ("tau_int", "r_hat", "agreement")
         )
+        frozen = f", {result['frozen_chains']} frozen" if result["frozen_chains"] else ""
         return (
-            f"{result['n']} draws with an autocorrelation time of {tau}, R-hat {r_hat} "
-            f"({headline(result)}); draw more, or further apart (hmc --every)"
+            f"{result['n']} draws with an autocorrelation time of {tau}; R-hat {r_hat}, agreement "
+            f"of the chains {agreement}{frozen} ({headline(result)}); draw more of each chain, or "
+            "further apart (hmc --every)"
         )
     numbers = [
         f"effective sample size {result['ess']:.2g} of {result['n']} draws",
@@ -219,7 +274,7 @@ def write_json(path: Path, result: Mapping[str, Any]) -> None:
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, Mapping) and value.keys() == {"value", "stderr"}:
+    if isinstance(value, Mapping) and {"value", "stderr"} <= value.keys():
         return quantity(value)
     if isinstance(value, Mapping):
         return "  ".join(f"{name} {_text(item)}" for name, item in value.items())

@@ -41,9 +41,35 @@ def options(*, defaults: bool) -> Callable[[Callable], Callable]:
     return decorate
 
 
+save_every = click.option(
+    "--save-every",
+    type=click.FloatRange(0, 86400),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Save the state at least this often; it is saved every 100 steps, too.",
+)
+
+
 def notify(signal: str) -> None:
     """Say that a signal was received."""
     _output.say(f"{signal}: saving after this step (Ctrl-C again stops at once)")
+
+
+def abandoned(path: Path) -> str:
+    """What is left of a run whose process is ended while jax compiles.
+
+    Imports nothing: the thread that is given up may be at that, and holds locks.
+    """
+    if (path / "config.json").is_file():
+        begun = (path / "checkpoint.npz").is_file()
+        kept = "its last checkpoint is kept" if begun else "it is to begin"
+        return f"{path} is interrupted, {kept}; to go on: {_again(path)}"
+    return f"interrupted before {path} was made: run the command again"
+
+
+def _again(path: Path) -> str:
+    return f"lattice-flows train {shlex.quote(str(path))} --resume"
 
 
 def typed_settings(
@@ -55,28 +81,39 @@ def typed_settings(
     return typed | ({"shape": shape} if shape is not None else {})
 
 
-def carry_on(run: "Run", *, resume: bool, interrupted: Callable[[], bool]) -> None:
+def carry_on(
+    run: "Run", *, resume: bool, interrupted: Callable[[], bool], save_every: float
+) -> None:
     """Train a locked run to its end, from its checkpoint where `resume`; finished ones stay.
 
     Raises Interrupted, with the command that goes on, once its state is saved.
     """
     if run.finished:
+        if run.has_checkpoint:
+            from lattice_flows.sampler import Sampler
+
+            Sampler.load(run)  # refuses parameters that are not finite
         _output.say(
             f"{run.path} is finished: {run.config.steps} steps on {run.config.trained_on()}"
         )
         return
-    if changes := run.version_changes() if resume else []:
-        _output.say(f"note: {', '.join(changes)} since {run.path} began; numbers may differ")
     if run.config.x64:
         _options.use_double_precision()
     from lattice_flows.training import train as run_training
 
     try:
         with progress(f"train {run.path}", run.config.steps) as report:
-            run_training(run, resume=resume, report=report, interrupted=interrupted)
+            run_training(
+                run,
+                resume=resume,
+                report=report,
+                interrupted=interrupted,
+                save_every=save_every,
+            )
     except Interrupted as error:
-        again = f"lattice-flows train {shlex.quote(str(run.path))} --resume"
-        raise Interrupted(f"{run.path} is interrupted and saved; to go on: {again}") from error
+        raise Interrupted(
+            f"{run.path} is interrupted and saved; to go on: {_again(run.path)}"
+        ) from error
     run.finish()
     _output.say(f"{run.path} is trained on {run.config.trained_on()}")
 
@@ -86,7 +123,7 @@ def report(summary: Mapping[str, Any], output: Path | None, as_json: bool) -> No
     if output is not None:
         _output.write_json(output, summary)
     if as_json:
-        click.echo(_output.json_text(summary))
+        _output.show(_output.json_text(summary))
 
 
 def refuse_contradictions(run: "Run", typed: Mapping[str, Any], given: _values.Given) -> None:

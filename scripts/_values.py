@@ -2,10 +2,13 @@
 
 import itertools
 import math
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import click
+
+from lattice_flows.config_rules import flag as spelled
 
 # for --help, which must not wait for jax
 THEORIES = (
@@ -19,6 +22,10 @@ THEORIES = (
     "gmm-6",
     "gmm-40",
 )
+MOST_POINTS = 10_000
+"""Of a grid of couplings: each takes from hundredths of a second to minutes."""
+_TOO_MANY = f"{MOST_POINTS} coupling points at most"
+
 # a flag that sets several couplings of a theory at once
 TOGETHER = {"double-well": {"m": ("mass", "mu")}}
 
@@ -44,17 +51,23 @@ class ValuesType(click.ParamType):
         if isinstance(value, Values):
             return value
         text = str(value)
+        shown = text if len(text) < 60 else f"{text[:60]} …"
         try:
             return _parse(text)
         except ValueError as error:
             self.fail(
-                f"{text!r}: {str(error) or 'not a value, LO:HI, LO:HI:COUNT or a comma list'}"
+                f"{shown!r}: {str(error) or 'not a value, LO:HI, LO:HI:COUNT or a comma list'}"
             )
 
 
 def _parse(text: str) -> Values:
     parts = text.split(":")
     if len(parts) == 1:
+        if re.fullmatch(r"[-+]?0,[0-9]+", text):
+            raise ValueError(
+                f"a decimal point is needed for one value, {text.replace(',', '.')}; "
+                f"for two values write {text.replace(',', '.,')}"
+            )
         return Values(tuple(_number(x) for x in text.split(",")))
     if len(parts) > 3:
         raise ValueError
@@ -63,9 +76,11 @@ def _parse(text: str) -> Values:
         raise ValueError("a range must rise from LO to HI")
     if len(parts) == 2:
         return Values((low, high), continuous=True)
-    count = int(parts[2]) if parts[2].isdecimal() else 0
+    count = int(parts[2][:20]) if re.fullmatch("[0-9]+", parts[2]) else 0
     if count < 2:
         raise ValueError("COUNT must be a whole number from 2 on")
+    if count > MOST_POINTS:
+        raise ValueError(_TOO_MANY)
     inner = (low + (high - low) * i / (count - 1) for i in range(1, count - 1))
     return Values((low, *inner, high))
 
@@ -75,6 +90,8 @@ def _number(text: str) -> float:
         number = float(text)
     except ValueError:
         raise ValueError from None  # the caller says what is understood
+    if "_" in text or not text.isascii():  # digits of other scripts, which Python reads
+        raise ValueError
     if not math.isfinite(number):
         raise ValueError("a coupling must be finite")
     return number
@@ -88,7 +105,7 @@ def point(theory: str, given: Given) -> dict[str, float]:
     """One value for each coupling given. Raises click.UsageError for more."""
     for flag, typed in given.items():
         if len(typed.values) != 1:
-            raise click.UsageError(f"--{flag} takes a single value here")
+            raise click.UsageError(f"{spelled(flag)} takes a single value here")
     return grid(theory, given)[0]
 
 
@@ -98,9 +115,11 @@ def grid(theory: str, given: Given) -> list[dict[str, float]]:
         if typed.continuous:
             low, high = typed.ends
             raise click.UsageError(
-                f"--{flag} needs a count here, e.g. --{flag} {low:g}:{high:g}:16"
+                f"{spelled(flag)} needs a count here, e.g. {spelled(flag)} {low:g}:{high:g}:16"
             )
     names = _couplings_of(theory, given)
+    if math.prod(len(typed.values) for typed in given.values()) > MOST_POINTS:
+        raise click.UsageError(_TOO_MANY)
     combinations = itertools.product(*(typed.values for typed in given.values()))
     return [
         {name: value for flag, value in zip(given, values, strict=True) for name in names[flag]}
@@ -117,7 +136,7 @@ def trained(theory: str, given: Given) -> dict[str, float | tuple[float, float]]
             low, high = typed.ends
             raise click.UsageError(
                 "a flow is trained on a value or a continuous range, "
-                f"e.g. --{flag} {low:g}:{high:g}"
+                f"e.g. {spelled(flag)} {low:g}:{high:g}"
             )
         couplings |= dict.fromkeys(names, typed.ends if typed.continuous else typed.ends[0])
     return couplings
@@ -137,6 +156,6 @@ def _couplings_of(theory: str, given: Given) -> dict[str, tuple[str, ...]]:
                 f"{theory} has no coupling {unknown[0]}: it has {', '.join(known)}"
             )
         if twice := seen.intersection(targets):
-            raise click.UsageError(f"{min(twice)} is given twice: --{flag} sets it as well")
+            raise click.UsageError(f"{min(twice)} is given twice: {spelled(flag)} sets it as well")
         seen.update(targets)
     return names

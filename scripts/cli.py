@@ -10,6 +10,7 @@ from lattice_flows.scripts.correlator import correlator
 from lattice_flows.scripts.evaluate import evaluate
 from lattice_flows.scripts.exact import exact
 from lattice_flows.scripts.hmc import hmc
+from lattice_flows.scripts.info import info
 from lattice_flows.scripts.measure import measure
 from lattice_flows.scripts.plot import plot
 from lattice_flows.scripts.reproduce import reproduce
@@ -47,6 +48,7 @@ for command in (
     correlator,
     scan,
     plot,
+    info,
     reproduce,
 ):
     main.add_command(command)

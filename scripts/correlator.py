@@ -23,9 +23,10 @@ def correlator(
 ) -> None:
     """Correlator and gap of an ensemble.
 
-    C(r), the connected correlator of slices r apart, and the gap that it decays with at r, in
-    lattice units, with errors, reweighted where ENSEMBLE.nc has weights; beside exact ones where
-    they are known. E₁ - E₀ of a double well is the gap times sites/period. Nothing is drawn at
+    C(r), the connected correlator of slices r apart, with errors and their covariance, reweighted
+    where ENSEMBLE.nc has weights; beside exact ones where they are known. The gap in lattice units
+    is that of a correlated fit of a cosh, which begins one decay length out; the gap at each r is
+    there to look at. E₁ - E₀ of a double well is the gap times sites/period. Nothing is drawn at
     random: --x64 and --seed change nothing. Exit code 3 says that the
     estimates must not be relied on.
 
@@ -33,7 +34,8 @@ def correlator(
     Example:
       lattice-flows correlator ensemble.nc -o correlator.nc
     """
-    from lattice_flows.ensemble import Ensemble, save_correlator
+    from lattice_flows.correlator_file import save_correlator
+    from lattice_flows.ensemble import Ensemble
     from lattice_flows.invariance import checked
 
     ensemble = Ensemble.load(path)
@@ -44,7 +46,7 @@ def correlator(
         _output.write_json(output, result)
     elif output is not None:
         save_correlator(output, ensemble, measurement, found, exact)
-    click.echo(_output.json_text(result) if as_json else _readable(result))
+    _output.show(_output.json_text(result) if as_json else _readable(result))
     _output.check_reliable(_output.measured(ensemble, measurement))
 
 
@@ -61,9 +63,15 @@ def _result(
             "stderr": known + [float(x) if x < float("inf") else None for x in errors],
         }
 
+    def nullable(matrix: Any) -> list[list[float | None]]:
+        return [[float(x) if abs(x) < float("inf") else None for x in row] for row in matrix]
+
     result: dict[str, Any] = config_of(ensemble.theory, ensemble.couplings) | {
-        "correlator": pairs(found.value, found.stderr, 0),
+        "correlator": pairs(found.value, found.stderr, 0)
+        | {name: nullable(getattr(found, name)) for name in ("interval_68", "interval_95")},
+        "correlator_covariance": nullable(found.covariance),
         "gap": pairs(found.gap, found.gap_stderr, 1),
+        "gap_fit": None if found.fit is None else found.fit.as_json(),
         "ess": measurement.ess,
         "reliable": measurement.reliable,
         "failed": list(measurement.failed),
@@ -75,7 +83,7 @@ def _result(
         result["exact"] = {
             "correlator": at_distances.value.tolist(),
             "gap": [None, *at_distances.gap.tolist()],
-            "energy_gap": asymptotic,
+            "energy_gap": asymptotic if asymptotic == asymptotic else None,
         }
     return result
 
@@ -90,18 +98,30 @@ def _readable(result: dict[str, Any]) -> str:
         return ["-" if v is None else _output.quantity({"value": v, "stderr": e}) for v, e in pairs]
 
     columns = [column("correlator"), column("gap")]
-    header = ["distance", "correlator", "gap"]
+    header = ["distance", "correlator", "gap at r"]
     if exact:
-        header = ["distance", "correlator", "exact", "gap", "exact"]
+        header = ["distance", "correlator", "exact", "gap at r", "exact"]
         shown = [
             ["-" if x is None else f"{x:.6g}" for x in exact[k]] for k in ("correlator", "gap")
         ]
         columns = [columns[0], shown[0], columns[1], shown[1]]
     rows = [[str(r), *row] for r, row in enumerate(zip(*columns, strict=True))]
     lines = [_output.headline(result), _output.table([header, *rows])]
-    if exact:
+    lines.append(_fit_line(result["gap_fit"]))
+    if exact and exact["energy_gap"] is not None:
         lines.append(f"gap of the infinite lattice: {exact['energy_gap']:.6g}")
     return "\n".join(lines)
+
+
+def _fit_line(fit: dict[str, Any] | None) -> str:
+    """The gap of the fit in a line."""
+    if fit is None or fit["value"] is None:
+        return "gap by a fit: none, the noise is too large; draw more"
+    first, last = fit["window"]
+    return (
+        f"gap by a fit at r = {first} … {last}: {_output.quantity(fit)}, "
+        f"chi²/dof {fit['chi2_per_dof']:.2f} of {fit['dof']}, p {fit['p_value']:.2f}"
+    )
 
 
 if __name__ == "__main__":

@@ -57,17 +57,18 @@ def evaluate(
     config = run.config
     points = [config.check_couplings(p, extrapolate) for p in _values.grid(config.theory, given)]
 
-    import jax
-
     from lattice_flows.evaluation import evaluate as evaluate_sampler
     from lattice_flows.evaluation import evaluate_grid
+    from lattice_flows.resources import refuse_draws
     from lattice_flows.results import save_results
     from lattice_flows.sampler import Sampler
     from lattice_flows.scanning import Scan, exact_curve
 
     sampler = Sampler.load(run, double)
     _output.note_unfinished(sampler)
-    theory, key = sampler.theory, jax.random.key(seed or 0)
+    refuse_draws(n, sampler.theory.sites, None)
+    theory, key = sampler.theory, _options.command_key("evaluate", seed)
+    _output.announce(config.theory, config.shape, points)
     grid = [theory.from_values(**point) for point in points]
     results = []
     if len(grid) == 1:

@@ -48,6 +48,8 @@ def exact(
     couplings = [model.from_values(**point) for point in points]
     for point in couplings:
         model.validate(point)
+    if len(couplings) > 1:  # one is named by its own result
+        _output.announce(theory, model.shape, [point._asdict() for point in couplings])
     results = [exact_result(model, point) for point in couplings]
     _output.deliver(
         results, as_json, output, lambda path: save_results(path, "exact-table", model, results)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lattice_flows.scripts import _options, _output, _values
+from lattice_flows.scripts import _drawing, _options, _output, _values
 from lattice_flows.scripts._command import Command
+from lattice_flows.scripts._progress import progress
 
 if TYPE_CHECKING:
     from theories import Theory
@@ -19,23 +20,29 @@ if TYPE_CHECKING:
 @_options.couplings
 @_options.draws
 @click.option(
-    "--chains", type=click.IntRange(1), default=64, show_default=True, help="Independent chains."
+    "--chains",
+    type=click.IntRange(1, 10**6),
+    default=64,
+    show_default=True,
+    help="Independent chains.",
 )
 @click.option(
     "--warm-up",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 10**7),
     default=200,
     show_default=True,
     help="Trajectories before the first draw.",
 )
 @click.option(
     "--every",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 10**6),
     default=5,
     show_default=True,
     help="Trajectories from one draw to the next.",
 )
-@_options.output("The ensemble: configurations, chain by chain, netCDF.", required=True)
+@_options.output(
+    "The ensemble: configurations, chain by chain, netCDF.", required=True, resumable=True
+)
 @_options.x64
 @_options.common
 def hmc(
@@ -48,6 +55,7 @@ def hmc(
     every: int,
     output: Path,
     overwrite: bool,
+    resume: bool,
     as_json: bool,
     seed: int | None,
 ) -> None:
@@ -57,38 +65,78 @@ def hmc(
     flow is needed. COUNT is the number of draws of all chains together, rounded up to a multiple of
     --chains. Observables are shown beside exact answers where these are known, with errors that
     allow for autocorrelations. Exit code 3 says that the draws are too few for their
-    autocorrelation time, or that the chains disagree (R-hat).
+    autocorrelation time, or that the chains disagree (R-hat). Draws are kept while they are made:
+    what was interrupted (exit code 75) or killed goes on with --resume.
 
     \b
     Examples:
       lattice-flows hmc phi4 --sites 16 --m 0.5 -n 4096 -o ensemble.nc
       lattice-flows hmc phi4 --shape 8x8 --m 0.2 --alpha 0 -n 16384 -o ensemble.nc
     """
-    import theories
+    with _drawing.stoppable(output) as interrupted:
+        import theories
 
-    if shape is None and theories.find(theory).own_shape is None:
-        raise click.UsageError("give the lattice: --sites N or --shape LxL")
-    model = theories.make(theory, shape)
-    couplings = model.from_values(**_values.point(theory, given))
-    model.validate(couplings)
+        if shape is None and theories.find(theory).own_shape is None:
+            raise click.UsageError("give the lattice: --sites N or --shape LxL")
+        model = theories.make(theory, shape)
+        couplings = model.from_values(**_values.point(theory, given))
+        model.validate(couplings)
 
-    import jax
+        import jax
 
-    from lattice_flows.reference import hmc as run_hmc
+        from lattice_flows.blocks import Blocks
+        from lattice_flows.reference import Plan
+        from lattice_flows.reference import hmc as run_hmc
+        from lattice_flows.resources import refuse_draws, refuse_memory
 
-    key = jax.random.key(seed or 0)
-    draws = -(-n // chains)
-    ensemble = run_hmc(model, couplings, key, chains, draws, warm_up=warm_up, every=every)
-    measurement = ensemble.measure()
-    result = _output.measured(ensemble, measurement)
-    result |= {name: ensemble.provenance[name] for name in ("chains", "acceptance", "step_size")}
-    result["exact"] = _exact(model, couplings, measurement.observables)
-    _output.deliver([result], as_json, output, ensemble.save)
+        refuse_draws(n, model.sites, output)
+        refuse_memory(f"{chains} chains of {model.sites} sites", 64.0 * chains * model.sites)
+        refuse_memory("so many trajectories", 8.0 * (n / chains * every + warm_up))
+        _output.announce(theory, model.shape, couplings._asdict())
+        plan = Plan(chains, -(-n // chains), warm_up, every)
+        record = _drawing.record(
+            "hmc",
+            theory=theory,
+            shape=model.shape,
+            couplings=couplings._asdict(),
+            **plan._asdict(),
+            seed=seed or 0,
+            x64=jax.config.jax_enable_x64,  # pyright: ignore[reportAttributeAccessIssue]
+        )
+        kept = _drawing.parts(output, record, resume=resume, overwrite=overwrite)
+        with kept as parts:
+            if parts is None:
+                return
+            with progress(f"hmc {output}", plan.trajectories) as report:
+                ensemble = run_hmc(
+                    model,
+                    couplings,
+                    _options.command_key("hmc", seed),
+                    **plan._asdict(),
+                    blocks=Blocks(parts, interrupted),
+                    report=report,
+                )
+            ensemble = _drawing.recorded(ensemble, record)
+            measurement = ensemble.measure()
+            result = _output.measured(ensemble, measurement)
+            result |= {
+                name: ensemble.provenance[name] for name in ("chains", "acceptance", "step_size")
+            }
+            result["exact"] = _exact(model, couplings, measurement.observables)
+
+            def save(file: Path) -> None:
+                ensemble.save(file)
+                parts.remove()
+
+            _output.deliver([result], as_json, output, save)
     _output.check_reliable(result)
 
 
-def _exact(theory: "Theory", couplings: Any, names: Iterable[str]) -> dict[str, float] | None:
+def _exact(
+    theory: "Theory", couplings: Any, names: Iterable[str]
+) -> dict[str, float | None] | None:
     """Exact observables where they are known: in one dimension, unless that would be too hard."""
+    from lattice_flows.results import known
     from theories import LatticeFlowsError
 
     try:
@@ -97,8 +145,7 @@ def _exact(theory: "Theory", couplings: Any, names: Iterable[str]) -> dict[str, 
         return None
     if exact is None:
         return None
-    answers = exact.observables()
-    return {name: float(answers[name]) for name in names}
+    return known(exact.observables(), names)
 
 
 if __name__ == "__main__":

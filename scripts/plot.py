@@ -10,7 +10,7 @@ from lattice_flows.scripts._command import Command
 
 @click.command(cls=Command)
 @click.argument("path", metavar="FILE.nc", type=click.Path(path_type=Path))
-@_options.output("The figure  [default: FILE.png].")
+@_options.output("The figure  [default: FILE.png].", suffixes=())
 @_options.x64
 @_options.common
 def plot(path: Path, output: Path | None, overwrite: bool, as_json: bool, seed: int | None) -> None:
@@ -32,7 +32,7 @@ def plot(path: Path, output: Path | None, overwrite: bool, as_json: bool, seed: 
     save_figure(plot_file(path), output)
     _output.say(f"drew {output}")
     if as_json:
-        click.echo(_output.json_text({"file": str(path), "figure": str(output)}))
+        _output.show(_output.json_text({"file": str(path), "figure": str(output)}))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ _KNOWN = "\n".join(f"  {name:<{_WIDTH}}  {what}" for name, what in EXPERIMENTS.i
 )
 @click.option(
     "--seeds",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1000),
     metavar="N",
     help="Experiments that train: how many times, from --seed on.  [default: 1]",
 )
@@ -74,20 +74,25 @@ def reproduce(
     from lattice_flows.reproduce.experiment import Settings
     from lattice_flows.reproduce.record import reproduce as run_experiment
 
-    with deferred(_notify) as interrupted:
+    with deferred(_notify, lambda: _ABANDONED) as interrupted:
         settings = Settings(seed=seed or 0, progress=progress, interrupted=interrupted, **typed)
         record = run_experiment(experiment, settings)
     result = record.as_json()
     text = _output.json_text(result)  # first: what cannot be reported is not written either
-    click.echo(text if as_json else _readable(result))  # what cannot be written is not lost
-    if output is not None and output.suffix == ".json":
-        _output.write_json(output, result)
-    elif output is not None:
-        record.save(output)
-    if figure is not None:
-        from lattice_flows.plots import save_figure
+    try:
+        if output is not None and output.suffix == ".json":
+            _output.write_json(output, result)
+        elif output is not None:
+            record.save(output)
+        if figure is not None:
+            from lattice_flows.plots import save_figure
 
-        save_figure(record.figure(), figure)
+            save_figure(record.figure(), figure)
+    finally:  # what cannot be written is not lost
+        _output.show(text if as_json else _readable(result))
+
+
+_ABANDONED = "interrupted; runs are kept up to their last checkpoint: give the same command again"
 
 
 def _notify(signal: str) -> None:

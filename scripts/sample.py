@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
-from lattice_flows.scripts import _options, _output, _values
+from lattice_flows.scripts import _drawing, _options, _output, _values
 from lattice_flows.scripts._command import Command
+from lattice_flows.scripts._progress import progress
 
 
 @click.command(cls=Command)
@@ -13,7 +14,9 @@ from lattice_flows.scripts._command import Command
 @_options.couplings
 @_options.draws
 @_options.extrapolate
-@_options.output("The ensemble: configurations with log-weights, netCDF.", required=True)
+@_options.output(
+    "The ensemble: configurations with log-weights, netCDF.", required=True, resumable=True
+)
 @_options.field_precision
 @_options.common
 def sample(
@@ -23,6 +26,7 @@ def sample(
     extrapolate: bool,
     output: Path,
     overwrite: bool,
+    resume: bool,
     as_json: bool,
     seed: int | None,
     double: bool,
@@ -31,29 +35,54 @@ def sample(
 
     Configurations of RUN with their log-weights, written to a netCDF file. What the ensemble says
     of itself is shown as `measure` shows it. The same seed gives the same configurations. Exit
-    code 3 says that the weights are too uneven to rely on.
+    code 3 says that the weights are too uneven to rely on. Draws are kept while they are made: what
+    was interrupted (exit code 75) or killed goes on with --resume.
 
     \b
     Example:
       lattice-flows sample runs/cycle --m 0.5 -n 10000 -o ensemble.nc
     """
-    from lattice_flows.run import Run
+    with _drawing.stoppable(output) as interrupted:
+        from lattice_flows.run import Run
 
-    run = Run.open(path)
-    point = run.config.check_couplings(_values.point(run.config.theory, given), extrapolate)
+        run = Run.open(path)
+        point = run.config.check_couplings(_values.point(run.config.theory, given), extrapolate)
 
-    import jax
+        from lattice_flows.blocks import Blocks
+        from lattice_flows.invariance import checked, recorded
+        from lattice_flows.resources import refuse_draws
+        from lattice_flows.sampler import Sampler
 
-    from lattice_flows.invariance import checked, recorded
-    from lattice_flows.sampler import Sampler
+        sampler = Sampler.load(run, double)
+        refuse_draws(n, sampler.theory.sites, output)
+        _output.announce(run.config.theory, run.config.shape, point)
+        _output.note_unfinished(sampler)
+        couplings = sampler.theory.from_values(**point)
+        record = _drawing.record(
+            "sample",
+            run=_drawing.digest(run),
+            couplings=couplings._asdict(),
+            n=n,
+            seed=seed or 0,
+            x64=double,
+        )
+        kept = _drawing.parts(output, record, resume=resume, overwrite=overwrite)
+        with kept as parts:
+            if parts is None:
+                return
+            with progress(f"sample {path}", n) as report:
+                blocks = Blocks(parts, interrupted)
+                key = _options.command_key("sample", seed)
+                ensemble = sampler.draw(couplings, key, n, blocks, report)
+            measurement = checked(ensemble, ensemble.measure())
+            ensemble = _drawing.recorded(recorded(ensemble, measurement), record)
+            result = _output.measured(ensemble, measurement)
 
-    sampler = Sampler.load(run, double)
-    _output.note_unfinished(sampler)
-    ensemble = sampler.draw(sampler.theory.from_values(**point), jax.random.key(seed or 0), n)
-    measurement = checked(ensemble, ensemble.measure())
-    ensemble = recorded(ensemble, measurement)
-    result = _output.measured(ensemble, measurement)
-    _output.deliver([result], as_json, output, ensemble.save)
+            def save(file: Path) -> None:
+                ensemble.save(file)
+                parts.remove()
+
+            _output.deliver([result], as_json, output, save)
     _output.check_reliable(result)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from lattice_flows.scripts import _options, _output, _values
+from lattice_flows.scripts import _drawing, _options, _output, _values
 from lattice_flows.scripts._command import Command
 from lattice_flows.scripts._progress import progress
 
@@ -22,12 +22,12 @@ POINTS = 16
 @click.option(
     "--adaptive",
     "total",
-    type=click.IntRange(3),
+    type=click.IntRange(3, _values.MOST_POINTS),
     metavar="N",
     help="Add points where they tell most, N in all.",
 )
 @_options.extrapolate
-@_options.output("Write the scan: JSON if FILE ends in .json, else netCDF.")
+@_options.output("Write the scan: JSON if FILE ends in .json, else netCDF.", resumable=True)
 @click.option(
     "--plot", "figure", type=click.Path(path_type=Path), metavar="FILE", help="Draw the scan."
 )
@@ -43,6 +43,7 @@ def scan(
     extrapolate: bool,
     output: Path | None,
     overwrite: bool,
+    resume: bool,
     figure: Path | None,
     as_json: bool,
     seed: int | None,
@@ -53,7 +54,8 @@ def scan(
     RUN is sampled at each value of a range LO:HI:COUNT or a comma list, beside exact answers.
     Several ranges make a grid of all combinations. Couplings not given are the trained ones;
     without any range the one the run was trained on is scanned. Exit code 3 says that a point must
-    not be relied on.
+    not be relied on. With -o, what is finished is kept: a scan that was interrupted (exit code 75)
+    or killed goes on with --resume.
 
     --adaptive begins with the range as given and adds the middle of one interval after the other,
     where χ_|M| bends most for its errors or weights are uneven. With --combine the draws of all
@@ -68,45 +70,80 @@ def scan(
     if figure is not None:
         if output is None or output.suffix == ".json":
             raise click.UsageError("--plot draws what -o FILE.nc holds: give both")
-        _options.refuse_figure(figure, output, overwrite)
+        _options.refuse_figure(figure, output, overwrite or resume)
 
-    from lattice_flows.run import Run
+    with _drawing.stoppable(output) as interrupted:
+        from lattice_flows.run import Run
 
-    run = Run.open(path)
-    config = run.config
-    if not given and len(config.ranges) == 1:
-        ((name, (low, high)),) = config.ranges.items()
-        count = POINTS if total is None else -(-total // 2)
-        given = {name: _values.ValuesType().convert(f"{low!r}:{high!r}:{count}", None, None)}
-    if total is not None:
-        _check_adaptive(given, total)
-    points = [config.check_couplings(p, extrapolate) for p in _values.grid(config.theory, given)]
+        run = Run.open(path)
+        config = run.config
+        if not given and len(config.ranges) == 1:
+            ((name, (low, high)),) = config.ranges.items()
+            count = POINTS if total is None else -(-total // 2)
+            given = {name: _values.ValuesType().convert(f"{low!r}:{high!r}:{count}", None, None)}
+        if total is not None:
+            _check_adaptive(given, total)
+        points = [
+            config.check_couplings(p, extrapolate) for p in _values.grid(config.theory, given)
+        ]
 
-    import jax
+        from lattice_flows.resources import refuse_draws
+        from lattice_flows.sampler import Sampler
+        from lattice_flows.scanning import scan as scan_sampler
 
-    from lattice_flows.sampler import Sampler
-    from lattice_flows.scanning import scan as scan_sampler
-
-    sampler = Sampler.load(run, double)
-    _output.note_unfinished(sampler)
-    couplings = [sampler.theory.from_values(**point) for point in points]
-    with progress(f"scan {path}", total or len(points)) as report:
-        result = scan_sampler(
-            sampler,
-            couplings,
-            jax.random.key(seed or 0),
-            n,
-            report,
-            points=total,
+        sampler = Sampler.load(run, double)
+        refuse_draws(n, sampler.theory.sites, None)
+        _output.announce(config.theory, config.shape, points)
+        _output.note_unfinished(sampler)
+        couplings = [sampler.theory.from_values(**point) for point in points]
+        record = _drawing.record(
+            "scan",
+            run=_drawing.digest(run),
+            couplings=[point._asdict() for point in couplings],
+            n=n,
+            seed=seed or 0,
+            x64=double,
+            adaptive=total,
             combine=combine,
             derivatives=derivatives,
         )
-    _output.deliver(result.results, as_json, output, result.save)
-    if output is not None and figure is not None:
-        from lattice_flows.plots import plot_file, save_figure
+        kept = _drawing.parts(output, record, resume=resume, overwrite=overwrite)
+        with kept as parts:
+            if parts is None:
+                if output is not None and figure is not None and not figure.exists():
+                    _draw(output, figure)
+                return
+            with progress(f"scan {path}", total or len(points)) as report:
+                result = scan_sampler(
+                    sampler,
+                    couplings,
+                    _options.command_key("scan", seed),
+                    n,
+                    report,
+                    points=total,
+                    combine=combine,
+                    derivatives=derivatives,
+                    parts=parts,
+                    interrupted=interrupted,
+                )
+            result = _drawing.recorded(result, record)
 
-        save_figure(plot_file(output), figure)
+            def save(file: Path) -> None:
+                result.save(file)
+                parts.remove()
+                if figure is not None:
+                    _draw(file, figure)
+
+            _output.deliver(result.results, as_json, output, save)
+            parts.remove()
     _output.check_reliable(*result.results)
+
+
+def _draw(output: Path, figure: Path) -> None:
+    """Draw what a file of a scan holds."""
+    from lattice_flows.plots import plot_file, save_figure
+
+    save_figure(plot_file(output), figure)
 
 
 def _check_adaptive(given: _values.Given, total: int) -> None:

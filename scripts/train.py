@@ -1,6 +1,7 @@
 """lattice-flows train: make a run, or carry one on."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,8 @@ import click
 
 from lattice_flows.config import Config
 from lattice_flows.interrupt import deferred
-from lattice_flows.scripts import _options, _training, _values
+from lattice_flows.resources import refuse_training
+from lattice_flows.scripts import _options, _output, _training, _values
 from lattice_flows.scripts._command import Command
 
 if TYPE_CHECKING:
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 @_options.couplings
 @_training.options(defaults=True)
 @click.option("--resume", is_flag=True, help="Carry the run on; make it where there is none.")
-@_options.output("Also write the summary of the run as JSON.")
+@_training.save_every
+@_options.output("Also write the summary of the run as JSON.", suffixes=(".json",))
 @_options.common
 def train(
     path: Path,
@@ -30,6 +33,7 @@ def train(
     shape: tuple[int, ...] | None,
     given: _values.Given,
     resume: bool,
+    save_every: float,
     output: Path | None,
     overwrite: bool,
     as_json: bool,
@@ -38,9 +42,9 @@ def train(
     """Train a flow from the action alone.
 
     The run is kept in the directory RUN. A coupling takes a value (--m 0.5) or a continuous range
-    (--m 0.25:1) for a flow conditioned on it. An interrupted training (Ctrl-C, SIGTERM, SIGUSR1)
-    is saved and leaves with code 75; --resume carries it on and needs no other flag. A range for
-    the double well's --m varies mass and mu independently.
+    (--m 0.25:1) for a flow conditioned on it. An interrupted training (Ctrl-C, SIGTERM, SIGUSR1,
+    SIGHUP, SIGXCPU) is saved and leaves with code 75; --resume carries it on and needs no other
+    flag. A range for the double well's --m varies mass and mu independently.
 
     \b
     Examples:
@@ -50,9 +54,12 @@ def train(
     if resume and overwrite:
         raise click.UsageError("give --resume or --overwrite, not both")
 
-    with deferred(_training.notify) as interrupted:  # before jax is imported
+    abandon = partial(_training.abandoned, path)
+    with deferred(_training.notify, abandon) as interrupted:  # before jax is imported
+        how = {"interrupted": interrupted, "save_every": save_every}
+        carry_on = partial(_training.carry_on, **how)
         typed = _training.typed_settings(settings, theory, shape)
-        run = _train(path, typed, given, resume, overwrite, interrupted)
+        run = _train(path, typed, given, resume, overwrite, carry_on)
     _training.report(_training.summary(run), output, as_json)
 
 
@@ -62,7 +69,7 @@ def _train(
     given: _values.Given,
     resume: bool,
     overwrite: bool,
-    interrupted: Callable[[], bool],
+    carry_on: Callable[..., None],
 ) -> "Run":
     from lattice_flows.run import Run, lock
 
@@ -73,7 +80,8 @@ def _train(
         config = _new_config(path, typed, given, resume)
     with lock(path):
         run = Run.create(path, config, overwrite=overwrite) if config else Run.open(path)
-        _training.carry_on(run, resume=resume, interrupted=interrupted)
+        _output.announce(run.config.theory, run.config.shape, run.config.couplings)
+        carry_on(run, resume=resume)
         return run
 
 
@@ -87,7 +95,9 @@ def _new_config(path: Path, typed: Mapping[str, Any], given: _values.Given, resu
     if missing:
         why = f"there is no run at {path} to resume; " if resume else ""
         raise click.UsageError(f"{why}a new run needs {' and '.join(missing)}")
-    return Config(couplings=_values.trained(typed["theory"], given), **typed)
+    config = Config(couplings=_values.trained(typed["theory"], given), **typed)
+    refuse_training(config)  # before anything is written
+    return config
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import click
 from lattice_flows.config import Config
 from lattice_flows.config_rules import boundary
 from lattice_flows.interrupt import deferred
+from lattice_flows.resources import refuse_training
 from lattice_flows.scripts import _options, _output, _training, _values
 from lattice_flows.scripts._command import Command, Failure
 
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 @_options.couplings
 @_training.options(defaults=False)
 @click.option("--resume", is_flag=True, help="Carry NEW_RUN on; make it where there is none.")
-@_options.output("Also write the summary of the run as JSON.")
+@_training.save_every
+@_options.output("Also write the summary of the run as JSON.", suffixes=(".json",))
 @_options.common
 def transfer(
     source: Path,
@@ -32,6 +35,7 @@ def transfer(
     shape: tuple[int, ...] | None,
     given: _values.Given,
     resume: bool,
+    save_every: float,
     output: Path | None,
     overwrite: bool,
     as_json: bool,
@@ -62,9 +66,12 @@ def transfer(
     """
     if resume and overwrite:
         raise click.UsageError("give --resume or --overwrite, not both")
-    with deferred(_training.notify) as interrupted:  # before jax is imported
+    abandon = partial(_training.abandoned, path)
+    with deferred(_training.notify, abandon) as interrupted:  # before jax is imported
+        how = {"interrupted": interrupted, "save_every": save_every}
+        carry_on = partial(_training.carry_on, **how)
         typed = _training.typed_settings(settings, shape=shape)
-        run, reach = _transfer(source, path, typed, given, resume, overwrite, interrupted)
+        run, reach = _transfer(source, path, typed, given, resume, overwrite, carry_on)
     _training.report(_training.summary(run) | {"before": reach}, output, as_json)
 
 
@@ -75,7 +82,7 @@ def _transfer(
     given: _values.Given,
     resume: bool,
     overwrite: bool,
-    interrupted: Callable[[], bool],
+    carry_on: Callable[..., None],
 ) -> tuple["Run", list[dict[str, Any]] | None]:
     from lattice_flows.run import Run, lock, refuse_existing
 
@@ -92,10 +99,12 @@ def _transfer(
                 f"{path} does not go on from {source}: give the RUN that it was made from"
             )
         with lock(path):
-            _training.carry_on(run, resume=True, interrupted=interrupted)
+            _output.announce(run.config.theory, run.config.shape, run.config.couplings)
+            carry_on(run, resume=True)
         return run, None
     refuse_existing(path, overwrite)
     config = _config(old.config, typed, given)
+    refuse_training(config)  # before anything is written
     if config.x64:
         _options.use_double_precision()
     from lattice_flows.transfer import first_state
@@ -103,19 +112,18 @@ def _transfer(
     state = first_state(config, old)  # all that may be refused is, before anything is written
     with lock(path):
         run = Run.create(path, config, overwrite=overwrite, state=state)
+        _output.announce(config.theory, config.shape, config.couplings)
         reach = _reach(run)
-        _training.carry_on(run, resume=True, interrupted=interrupted)
+        carry_on(run, resume=True)
     return run, reach
 
 
 def _reach(run: "Run") -> list[dict[str, Any]]:
     """What the flow is worth before it is trained on, told to the user, too."""
-    import jax
-
     from lattice_flows.sampler import Sampler
     from lattice_flows.transfer import reach
 
-    found = reach(Sampler.load(run), jax.random.key(run.config.seed))
+    found = reach(Sampler.load(run), _options.command_key("transfer", run.config.seed))
     for point in found:
         where = ", ".join(f"{k} {v:g}" for k, v in point["couplings"].items())
         ess = "none, the flow diverges" if point["ess"] is None else f"{point['ess']:.3g}"

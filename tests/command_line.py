@@ -17,6 +17,8 @@ from lattice_flows.params import Params
 from lattice_flows.run import Run
 from lattice_flows.scripts.cli import main
 
+# theory, lattice and couplings, before the work begins
+ANNOUNCED = r"[a-z0-9-]+  [0-9x]+ (?:sites|dimensions)(?:  [a-z_]+ [-+.e:0-9]+)*\n"
 SINGLE_WELL = {"lam": 1.0, "alpha": 0.1}
 
 
@@ -26,12 +28,13 @@ def call(*args: object) -> Result:
 
 
 def refused(*args: object, code: int = 1) -> str:
-    """The one line that a refused command leaves on stderr."""
+    """The one line that a refused command leaves on stderr, after what it was about to do."""
     result = call(*args)
     assert result.exit_code == code, result.output
     assert result.stdout == ""
-    assert re.fullmatch(r"Error: [^\n]+\n", result.stderr), result.stderr
-    return result.stderr
+    said = re.fullmatch(rf"(?:{ANNOUNCED})?(Error: [^\n]+\n)", result.stderr)
+    assert said, result.stderr
+    return said[1]
 
 
 def small_run(path: Path, size: float, **settings) -> Run:

@@ -8,6 +8,13 @@ from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the commands do; before numpy is loaded
 
+from lattice_flows import compile_cache
+
+# Compiling takes most of the time: programs are kept from one run of the tests to the next, for the
+# processes that tests start, too, and never in the user's own cache. Before jax is loaded.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    compile_cache.use(Path(__file__).parents[1] / ".pytest_cache" / "jax")
+
 import hypothesis
 import jax
 import numpy as np

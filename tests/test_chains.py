@@ -75,12 +75,21 @@ def test_functions_of_averages_are_the_same_as_with_pyerrors(pyerrors):
         return np.stack([susceptibility(m2, m1, 16), binder_cumulant(m4, m2)], axis=-1)
 
     samples = np.stack([x, x**2, x**4], axis=1)
+    for i, (name, one) in enumerate(zip(("chi", "binder"), theirs, strict=True)):
+        values, errors, mixing = measure_chains(
+            lambda a, i=i: function(a)[..., i : i + 1], samples, 1, [name]
+        )
+        np.testing.assert_allclose(values, one.value, rtol=1e-10)
+        np.testing.assert_allclose(errors, one.dvalue, rtol=1e-3)
+        assert mixing.tau_int == pytest.approx(one.e_tauint["e"], rel=5e-3)
+    # together they are cut at the window of the slower one
     values, errors, mixing = measure_chains(function, samples, 1, ["chi", "binder"])
-    np.testing.assert_allclose(values, [one.value for one in theirs], rtol=1e-10)
-    np.testing.assert_allclose(errors, [one.dvalue for one in theirs], rtol=1e-3)
     taus = [one.e_tauint["e"] for one in theirs]
     assert mixing.tau_int == pytest.approx(max(taus), rel=5e-3)
     assert mixing.slowest == ("chi", "binder")[np.argmax(taus)]
+    np.testing.assert_allclose(values, [one.value for one in theirs], rtol=1e-10)
+    slowest = np.argmax(taus)
+    np.testing.assert_allclose(errors[slowest], theirs[slowest].dvalue, rtol=1e-3)
 
 
 def test_draws_that_alternate_are_given_no_negative_variance():
@@ -150,6 +159,7 @@ def test_measure_says_how_the_chains_mix():
     assert report["tau_int"] == mixing.tau_int
     assert report["slowest"] in measured.observables
     assert 1 < report["r_hat"] < 1.01
+    assert 0.01 <= report["agreement"] <= 1 and report["frozen_chains"] == 0
 
 
 def test_too_few_draws_for_their_autocorrelation_time_are_not_reliable():
@@ -193,8 +203,8 @@ def test_chains_come_back_from_the_file(tmp_path):
     assert loaded.chains == 8
     assert loaded.measure() == saved.measure()
     with xarray.open_dataset(tmp_path / "chains.nc") as dataset:
-        assert dataset.attrs["lf_chains"] == 8
-        assert dataset.configuration.dims == ("draw", "site")
+        assert dataset.configuration.dims == ("chain", "draw", "site")
+        assert dataset.sizes == {"chain": 8, "draw": 500, "site": 3}
     measured = saved.measure()
     save_measurement(tmp_path / "observables.nc", saved, measured)
     with xarray.open_dataset(tmp_path / "observables.nc") as dataset:
@@ -202,6 +212,9 @@ def test_chains_come_back_from_the_file(tmp_path):
         assert float(dataset.tau_int_stderr) == measured.mixing.tau_int_stderr
         assert measured.mixing.slowest in dataset.tau_int.attrs["long_name"]
         assert float(dataset.r_hat) == measured.mixing.r_hat
+        assert "1903.08008" in dataset.r_hat.attrs["long_name"]
+        assert float(dataset.agreement) == measured.mixing.agreement
+        assert int(dataset.frozen_chains) == 0
 
 
 def test_the_command_measures_chains(tmp_path):

@@ -127,3 +127,39 @@ def test_exact_double_well():
     answer = json.loads(call("exact", "double-well", "--sites", 16, "--m", 6, "--json").stdout)
     assert answer["log_z"]["value"] == pytest.approx(23.1902, abs=5e-5)
     assert answer["observables"]["phi2"]["value"] == pytest.approx(5.8804, abs=5e-5)
+
+
+def test_a_gap_below_rounding_errors_is_null_with_a_bound():
+    """Two wells a hair's breadth apart in depth: no two digits of their splitting are known."""
+    command = ["exact", "double-well", "--sites", 16, "--m", "3,14", "--tilt", 1e-17]
+    known, lost = json.loads(call(*command, "--json", "-o", "gaps.nc").stdout)["points"]
+    assert known["observables"]["energy_gap"]["value"] == pytest.approx(5.0922e-4, rel=1e-4)
+    assert "energy_gap_bound" not in known
+    for name in ("energy_gap", "correlation_length"):
+        assert lost["observables"][name] == {"value": None, "stderr": None}
+    assert 0 < lost["energy_gap_bound"] < 1e-12
+    assert lost["correlation_length_bound"] == 1 / lost["energy_gap_bound"]
+    with xarray.open_dataset("gaps.nc") as table:
+        for name in ("energy_gap", "correlation_length"):
+            assert np.isnan(table[name].values).tolist() == [False, True]
+            assert np.isnan(table[f"{name}_bound"].values).tolist() == [True, False]
+            assert f"{name}_stderr" not in table
+    command[5] = 14
+    text = call(*command).stdout
+    assert "energy_gap                -\n" in text and "energy_gap_bound" in text
+
+
+def test_the_gap_of_symmetric_deep_wells_is_known():
+    answer = json.loads(call("exact", "double-well", "--sites", 16, "--m", 14, "--json").stdout)
+    found = answer["observables"]
+    assert found["energy_gap"]["value"] == pytest.approx(8.78312249e-80, rel=1e-8, abs=0)
+    assert found["correlation_length"]["value"] == pytest.approx(1.13854725e79, rel=1e-8)
+    assert not any(name.endswith("_bound") for name in answer)
+
+
+def test_a_mean_that_is_lost_has_a_bound():
+    answer = json.loads(call("exact", "gmm-4", "--beta", 2, "--json").stdout)
+    assert answer["observables"]["mean"]["value"] is None
+    assert 0 < answer["mean_bound"] < 1e-10
+    answer = json.loads(call("exact", "many-well", "--sites", 2, "--tilt", 0, "--json").stdout)
+    assert answer["observables"]["mean"]["value"] == 0

@@ -107,7 +107,11 @@ def test_what_is_no_ensemble_is_refused(configurations, log_weights, message):
         ({"theory": "string", "shape": [4], "couplings": {}}, "no theory 'string'"),
         ({"theory": "phi4", "shape": [4], "couplings": {"g": 1}}, "no coupling g"),
         ({"theory": "phi4", "shape": [4], "couplings": {"lam": -1}}, "lam must be greater"),
-        ({"theory": "phi4", "shape": [5], "couplings": {}}, "do not fit the lattice"),
+        ({"theory": "phi4", "shape": [4], "couplings": {}}, "does not say what m is"),
+        (
+            {"theory": "phi4", "shape": [5], "couplings": {"m": 1, "lam": 1, "alpha": 0}},
+            "do not fit the lattice",
+        ),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(tmp_path, config, message):

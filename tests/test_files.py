@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import xarray
 
-from lattice_flows import files
+from lattice_flows import atomic, files, provenance
 from lattice_flows.files import (
     Variable,
     atomic_write,
@@ -100,7 +100,7 @@ def test_a_failing_system_call_is_one_line(tmp_path, monkeypatch, code, message,
         raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as patch:
-        patch.setattr(files.os, step, fail)
+        patch.setattr(atomic.os, step, fail)
         with refused(f"cannot write .*a.txt: {message}"):
             atomic_write(path, put("new"))
     assert path.read_text() == "old"
@@ -171,7 +171,7 @@ def test_places_that_take_no_file(tmp_path, check):
 
 
 def test_an_unwritable_directory_is_told_before_the_work_starts(tmp_path, monkeypatch):
-    monkeypatch.setattr(files.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(atomic.os, "access", lambda path, mode: False)
     with refused("is not writable"):
         refuse_existing(tmp_path / "a.txt")
 
@@ -188,6 +188,77 @@ def test_existing_output_is_refused_unless_overwrite(tmp_path):
     with refused("exists: give --overwrite"):
         refuse_existing(path)
     refuse_existing(path, overwrite=True)
+
+
+def test_a_file_that_appears_meanwhile_is_kept_and_the_result_too(tmp_path):
+    path = tmp_path / "out.nc"
+    refuse_existing(path)  # as commands do before they compute
+
+    def late(temporary):
+        path.write_text("another process's")
+        temporary.write_text("ours")
+
+    with refused("out.nc appeared meanwhile.*the result is in .*out-1.nc"):
+        atomic_write(path, late)
+    with refused("out-2.nc"):
+        atomic_write(path, put("ours again"), overwrite=False)
+    assert path.read_text() == "another process's"
+    assert (tmp_path / "out-1.nc").read_text() == "ours"
+    assert sorted(os.listdir(tmp_path)) == ["out-1.nc", "out-2.nc", "out.nc"]
+    refuse_existing(path, overwrite=True)
+    atomic_write(path, put("replaced"))
+    assert path.read_text() == "replaced"
+
+
+def test_a_file_of_this_process_may_be_replaced_by_it(tmp_path):
+    refuse_existing(tmp_path / "a.txt")
+    atomic_write(tmp_path / "a.txt", put("first"))
+    atomic_write(tmp_path / "a.txt", put("second"))
+    assert (tmp_path / "a.txt").read_text() == "second"
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_where_there_are_no_hard_links(tmp_path, monkeypatch, code):
+    def fail(*arguments):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(atomic.os, "link", fail)
+    atomic_write(tmp_path / "a.txt", put("first"), overwrite=False)
+    with refused("appeared meanwhile"):
+        atomic_write(tmp_path / "a.txt", put("second"), overwrite=False)
+    assert (tmp_path / "a.txt").read_text() == "first"
+    assert (tmp_path / "a-1.txt").read_text() == "second"
+
+
+def test_of_many_processes_each_keeps_its_result(tmp_path):
+    """All find the name free, then write at the same time."""
+    program = """
+import sys
+from lattice_flows.atomic import atomic_write, refuse_existing
+refuse_existing(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+atomic_write(sys.argv[1], lambda path: path.write_text(sys.argv[2]))
+"""
+    argv = [sys.executable, "-c", program, str(tmp_path / "a.txt")]
+    pipe = subprocess.PIPE
+    started = [
+        subprocess.Popen([*argv, str(i)], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        for i in range(4)
+    ]
+    for process in started:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    codes = []
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in started:
+        process.communicate(timeout=60)
+        codes.append(process.returncode)
+    assert sorted(codes) == [0, 1, 1, 1]
+    kept = {file.read_text() for file in tmp_path.iterdir()}
+    assert kept == {"0", "1", "2", "3"}
 
 
 # --- datasets
@@ -269,6 +340,135 @@ def test_mistakes_of_the_program_are_not_taken_for_those_of_the_user(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+class Steps:
+    """Numbers that are made as they are asked for."""
+
+    def __init__(self, *shape):
+        self.shape, self.dtype, self.largest = shape, np.dtype(float), 0
+
+    def __getitem__(self, index):
+        index = index if isinstance(index, tuple) else (index,)
+        rows = np.arange(self.shape[0], dtype=float)[index[0]]
+        piece = np.broadcast_to(rows[(...,) + (None,) * (len(self.shape) - 1)],
+                                (len(rows), *self.shape[1:]))  # fmt: skip
+        piece = piece[(slice(None), *index[1:])]
+        self.largest = max(self.largest, piece.nbytes)
+        return piece
+
+
+@pytest.mark.parametrize("shape", [(200_000, 16), (3, 90_000, 16), (2, 3, 40_000, 4)])
+def test_large_arrays_go_to_the_disk_in_pieces_and_stay_there(tmp_path, shape):
+    path, source = tmp_path / "a.nc", Steps(*shape)
+    axes = tuple(f"axis_{k}" for k in range(len(shape)))
+    write_dataset(path, "ensemble", {"x": Variable(axes, source, "x")}, title="", config={})
+    assert source.largest <= 2**23
+    with netCDF4.Dataset(path) as file:
+        assert file["x"].filters()["fletcher32"]
+        assert np.prod(file["x"].chunking()) * 8 <= 2**20
+    stored = read_dataset(path, lazy=("x",))["x"]
+    assert isinstance(stored, files.StoredArray)
+    assert (stored.shape, stored.dtype, len(stored)) == (shape, float, shape[0])
+    expected = np.broadcast_to(
+        np.arange(shape[0], dtype=float).reshape(-1, *[1] * (len(shape) - 1)), shape
+    )
+    np.testing.assert_array_equal(np.asarray(stored), expected)
+    np.testing.assert_array_equal(stored[1:3], expected[1:3])
+    np.testing.assert_array_equal(stored[-1], expected[-1])
+
+
+def test_a_stored_array_is_that_of_the_file_that_was_read(tmp_path):
+    path = tmp_path / "a.nc"
+    write_dataset(path, "ensemble", {"x": Variable(("n",), np.ones(9), "x")}, title="", config={})
+    stored = read_dataset(path, lazy=("x",))["x"]
+    written = Variable(("n",), stored, "x")  # to the very file that it is in
+    write_dataset(path, "ensemble", {"x": written}, title="", config={})
+    write_dataset(path, "ensemble", {"x": Variable(("n",), np.zeros(9), "x")}, title="", config={})
+    np.testing.assert_array_equal(stored, np.ones(9))
+    np.testing.assert_array_equal(read_dataset(path)["x"], np.zeros(9))
+
+
+def test_a_source_that_fails_leaves_nothing(tmp_path):
+    class Broken(Steps):
+        def __getitem__(self, index):
+            raise RuntimeError("the flow diverged")
+
+    stored = {"x": Variable(("a", "b"), Broken(100, 2), "x")}
+    with pytest.raises(RuntimeError, match="the flow diverged"):
+        write_dataset(tmp_path / "a.nc", "ensemble", stored, title="", config={})
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("size", [5_000, 300_000, 20_000_000])
+def test_a_disk_that_fills_up_in_the_middle_is_named(tmp_path, size):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    stored = {"x": Variable(("a", "b"), Steps(200_000, 16), "x")}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        with refused("File too large.*free some space"):
+            write_dataset(tmp_path / "a.nc", "ensemble", stored, title="", config={})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert os.listdir(tmp_path) == []
+
+
+def test_other_programs_may_append(tmp_path, caplog):
+    """The seal goes with the change, and reading says so."""
+    write(tmp_path / "a.nc")
+    assert read_dataset(tmp_path / "a.nc").sealed and not caplog.records
+    with netCDF4.Dataset(tmp_path / "a.nc", "a") as file:
+        file.comment = "seen"
+        file.createVariable("extra", "f8", ("coupling_point",))[:] = 1
+    dataset = read_dataset(tmp_path / "a.nc")
+    assert dataset.attributes["comment"] == "seen" and dataset["extra"].sum() == 5
+    assert not dataset.sealed and "changed by another program" in caplog.text
+
+
+def test_a_slice_that_xarray_saves_opens_with_a_note(tmp_path, caplog):
+    write(tmp_path / "a.nc")
+    with xarray.open_dataset(tmp_path / "a.nc") as whole:
+        whole.isel(coupling_point=slice(1, 3)).to_netcdf(tmp_path / "b.nc", engine="netcdf4")
+    np.testing.assert_array_equal(read_dataset(tmp_path / "b.nc")["phi2"], [1, 2])
+    (record,) = caplog.records
+    assert "changed by another program" in record.getMessage()
+
+
+def test_a_file_of_format_1_opens_with_a_note(caplog):
+    old = Path(__file__).parents[1] / "data" / "exact_phi4_cycle16.nc"
+    if read_dataset(old).attributes["lf_format_version"] != 1:
+        pytest.skip("written anew")
+    (record,) = caplog.records
+    assert "from before files were sealed" in record.getMessage()
+
+
+def test_groups_keep_apart_what_has_dimensions_of_its_own(tmp_path):
+    stored = {
+        "a": Variable(("x",), np.arange(3), "a"),
+        "b": Variable(("y",), np.arange(4), "b", group="apart"),
+    }
+    write_dataset(tmp_path / "a.nc", "scan", stored, title="", config={})
+    dataset = read_dataset(tmp_path / "a.nc")
+    assert dataset.variables["b"].group == "apart" and len(dataset["b"]) == 4
+    with xarray.open_dataset(tmp_path / "a.nc") as top:
+        assert set(top.variables) == {"a"} and dict(top.sizes) == {"x": 3}
+    with xarray.open_dataset(tmp_path / "a.nc", group="apart") as apart:
+        assert set(apart.variables) == {"b"}
+
+
+def test_variables_name_their_coordinates(tmp_path):
+    stored = {
+        "m": Variable(("p",), np.arange(3.0), "coupling m", coordinate=True),
+        "lam": Variable((), np.array(2.0), "coupling lam", coordinate=True),
+        "a": Variable(("p",), np.arange(3), "a"),
+        "whole": Variable((), np.array(1), "of none of them"),
+    }
+    write_dataset(tmp_path / "a.nc", "scan", stored, title="", config={})
+    with netCDF4.Dataset(tmp_path / "a.nc") as file:
+        assert file["a"].coordinates == "m lam" and file["whole"].coordinates == "lam"
+        assert "coordinates" not in file["m"].ncattrs()
+    with xarray.open_dataset(tmp_path / "a.nc") as dataset:
+        assert set(dataset.coords) == {"m", "lam"}
+
+
 # --- what can't be read
 
 
@@ -320,8 +520,8 @@ def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path, share):
 def test_commit_of_a_checkout_and_none_elsewhere(tmp_path, monkeypatch):
     if shutil.which("git") is None:
         pytest.skip("no git here")
-    monkeypatch.setattr(files, "__file__", str(tmp_path / "lattice_flows" / "files.py"))
-    ask = files._commit.__wrapped__
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "lattice_flows" / "files.py"))
+    ask = provenance._commit.__wrapped__
     assert ask() is None
     git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e@example.org"]
     subprocess.run([*git, "init", "-q"], check=True)
@@ -333,10 +533,12 @@ def test_commit_of_a_checkout_and_none_elsewhere(tmp_path, monkeypatch):
     assert commit is not None and len(commit) == 12
     (tmp_path / "a").write_text("2")
     assert ask() == commit + "+"
-    monkeypatch.setattr(files.subprocess, "run", lambda *a, **k: (_ for _ in ()).throw(OSError()))
+    monkeypatch.setattr(
+        provenance.subprocess, "run", lambda *a, **k: (_ for _ in ()).throw(OSError())
+    )
     assert ask() is None
 
 
 def test_provenance_names_the_command(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/usr/bin/lattice-flows", "scan", "a run"])
-    assert files.provenance()["history"].endswith("Z lattice-flows scan 'a run'")
+    assert provenance.provenance()["history"].endswith("Z lattice-flows scan 'a run'")

@@ -1,12 +1,15 @@
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lattice_flows import checkpoint
 from lattice_flows import run as run_module
 from lattice_flows.config import Config
 from lattice_flows.interrupt import SIGNALS, deferred
@@ -44,8 +47,8 @@ def test_provenance_names_versions_and_command(run):
 
 def test_changed_versions_are_told(run, monkeypatch):
     then = run.provenance()["versions"]["jax"]
-    versions = run_module._versions()
-    monkeypatch.setattr(run_module, "_versions", lambda: versions | {"jax": "99.0"})
+    versions = run_module.versions()
+    monkeypatch.setattr(run_module, "versions", lambda: versions | {"jax": "99.0"})
     assert run.version_changes() == [f"jax {then} → 99.0"]
 
 
@@ -125,6 +128,93 @@ def test_a_metric_that_is_not_finite_is_null(run):
     run.append({"step": 1, "loss": float("nan"), "ess": float("inf")})
     assert run.history() == [{"step": 1, "loss": None, "ess": None}]
     json.loads((run.path / "history.jsonl").read_text(), parse_constant=pytest.fail)
+
+
+# side files
+
+SIDE = ("provenance.json", "history.jsonl", "finished.json")
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 40, b"[" * 5000, b'{"step"', b"[1]\n", b"\xff\n"])
+@pytest.mark.parametrize("name", SIDE)
+def test_a_run_goes_on_without_a_damaged_side_file(run, name, content, caplog):
+    for step in (1, 2, 3):
+        run.append({"step": step})
+    run.save(STATE)
+    run.finish()
+    file = run.path / name
+    if name == "history.jsonl":  # one line among sound ones
+        whole = file.read_bytes().splitlines(keepends=True)
+        file.write_bytes(b"".join([whole[0], content, b"\n", *whole[2:]]))
+    else:
+        file.write_bytes(content)
+    again = Run.open(run.path)
+    assert again.load(STATE)["step"] == 3
+    steps = [1, 3] if name == "history.jsonl" else [1, 2, 3]
+    assert [record["step"] for record in again.history()] == steps
+    assert again.finished is (name != "finished.json")
+    assert again.provenance() == ({} if name == "provenance.json" else run.provenance())
+    again.note_restart()
+    again.cut_history(3)
+    again.finish()
+    assert again.finished and again.provenance()["restarts"]
+    assert name in caplog.text
+    caplog.clear()
+    assert again.history() and not caplog.records  # it is whole again
+
+
+def test_restarts_are_counted_with_what_changed(run, monkeypatch):
+    began = run.provenance()
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    run.note_restart()
+    run.note_restart()
+    first, second = run.provenance()["restarts"]
+    assert first["job"] == {"id": "5", "restarts": 0} and first["versions"] == {}
+    assert {"date_created", "machine", "device"} <= second.keys()
+    assert {k: v for k, v in run.provenance().items() if k != "restarts"} == began
+
+
+def test_configuration_and_checkpoint_belong_together(run, tmp_path):
+    run.save(STATE)
+    other = Run.create(tmp_path / "other", Config(theory="phi4", shape=(4,), seed=1))
+    (other.path / "checkpoint.npz").write_bytes((run.path / "checkpoint.npz").read_bytes())
+    message = refusal(Run.open(other.path).load, STATE)
+    assert "made for another model" in message and "configuration beside it" in message
+
+
+def test_a_run_of_before_there_were_digests_opens_with_a_note(run, caplog):
+    """As version 0.1.0 wrote it."""
+    checkpoint.save(run.path / "checkpoint.npz", STATE)
+    whole = (run.path / "checkpoint.npz").read_bytes()
+    (run.path / "checkpoint.npz").write_bytes(whole[: whole.rindex(b"lattice-flows sha256")])
+    (run.path / "config.json").write_text(run.config.to_json())
+    (run.path / "provenance.json").write_text(json.dumps({"versions": {}}))
+    (run.path / "history.jsonl").write_text('{"step": 1}\n{"step": 2}\n')
+    again = Run.open(run.path)
+    assert again.config == run.config and again.load(STATE)["step"] == 3
+    assert [record["step"] for record in again.history()] == [1, 2]
+    assert "not sealed" in caplog.text and "without a digest" in caplog.text
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
+def test_a_finished_run_that_can_not_be_written_needs_no_lock(run, monkeypatch, code):
+    run.save(STATE)
+
+    def refuse(self, mode="r", *args, original=Path.open, **kwargs):
+        if set(mode) & set("wax+"):
+            raise OSError(code, os.strerror(code))
+        return original(self, mode, *args, **kwargs)
+
+    for finished in (False, True):
+        if finished:
+            run.finish()
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "open", refuse)
+            if not finished:
+                assert "cannot write" in refusal(lock(run.path).__enter__)
+                continue
+            with lock(run.path):
+                assert Run.open(run.path).finished
 
 
 # kills

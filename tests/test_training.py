@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import functools
 import json
@@ -19,6 +20,8 @@ from lattice_flows.config import Config
 from lattice_flows.interrupt import Interrupted
 from lattice_flows.objectives import OBJECTIVES
 from lattice_flows.run import Run
+from lattice_flows.sampler import Sampler
+from lattice_flows.setting import Setting
 from lattice_flows.symmetry import symmetric_action
 from lattice_flows.training import CHUNK, State, Trainer, train
 from theories import LatticeFlowsError, TransferMatrix
@@ -29,6 +32,12 @@ def standard_promotion():
     """optax's schedules mix integers and floats."""
     with jax.numpy_dtype_promotion("standard"):
         yield
+
+
+@pytest.fixture(autouse=True)
+def asked_once_a_chunk(monkeypatch):
+    """Whether to stop, however long the steps take."""
+    monkeypatch.setattr(training, "_ASKED_EVERY", float("inf"))
 
 
 @functools.cache
@@ -179,11 +188,11 @@ def test_the_base_and_the_seed_are_kept(trained):
 # what goes wrong, with a loss that costs nothing
 
 
+@dataclasses.dataclass(frozen=True)
 class Bumpy:
     """Σ w², its value or its gradient NaN in some steps; the state counts the steps taken."""
 
-    def __init__(self, setting):
-        self.setting = setting
+    setting: Setting
 
     def init(self, params, key):
         return jnp.zeros((), jnp.int32)
@@ -307,3 +316,61 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(tmp_path, monkeyp
     assert [p.name for p in run.path.iterdir() if "tmp" in p.name] == []
     go(run, resume=True)
     assert int(saved(run).step) == 200
+
+
+# parameters that are not finite
+
+
+def poisoned(run: Run, step: int) -> None:
+    """The run's first state, one of its weights NaN, as its checkpoint after `step` steps."""
+    state = training.trainer_for(run.config).init(jax.random.key(0))
+    leaves, tree = jax.tree.flatten(state.params.field)
+    leaves[0] = jnp.full_like(leaves[0], jnp.nan)
+    params = state.params._replace(field=jax.tree.unflatten(tree, leaves))
+    run.save(state._replace(params=params, step=jnp.asarray(step, jnp.int32))._asdict())
+
+
+@pytest.mark.parametrize("step", [0, 60])
+def test_a_checkpoint_that_is_not_finite_is_no_training(tmp_path, monkeypatch, step):
+    run = cheap(tmp_path, monkeypatch, Smooth)
+    poisoned(run, step)
+    with pytest.raises(LatticeFlowsError, match=r"checkpoint of .* not finite \(field"):
+        go(run, resume=True)
+    with pytest.raises(LatticeFlowsError, match="not finite"):
+        Sampler.load(run)
+
+
+def test_parameters_that_overflow_end_the_training(tmp_path, monkeypatch):
+    run = cheap(tmp_path, monkeypatch, Smooth, learning_rate=1e308)
+    with pytest.raises(LatticeFlowsError, match=r"not finite|diverged"):
+        go(run)
+    assert int(saved(run).step) == 0  # the state before the first step
+
+
+def test_states_are_saved_by_time(tmp_path, monkeypatch):
+    run, steps = cheap(tmp_path, monkeypatch, Smooth), []
+    save = Run.save
+    monkeypatch.setattr(
+        Run, "save", lambda self, tree: (steps.append(int(tree["step"])), save(self, tree))
+    )
+    train(run, resume=False, report=silent, interrupted=never, save_every=0)
+    assert steps == [0, 20, 40, 60]
+    steps.clear()
+    train(run, resume=False, report=silent, interrupted=never)
+    assert steps == [0, 60]
+
+
+def test_a_chunk_in_parts_is_the_same_chunk(tmp_path, monkeypatch):
+    """However many steps are taken at once; and one that is interrupted within is not counted."""
+    run = cheap(tmp_path, monkeypatch, Bumpy)
+    go(run)
+    expected = content(run)
+    monkeypatch.setattr(training, "_ASKED_EVERY", 1e-9)
+    training.trainer_for(run.config).pace = 1
+    other = Run.create(tmp_path / "other", run.config)
+    asked = iter([False, False, False, True])  # at the beginning, after one step, two and three
+    with pytest.raises(Interrupted):
+        go(other, interrupted=asked.__next__)
+    assert int(saved(other).step) == 0
+    go(other, resume=True)
+    assert content(other) == expected

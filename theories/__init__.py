@@ -7,6 +7,7 @@ from .double_well import DoubleWellCouplings as DoubleWellCouplings
 from .errors import LatticeFlowsError as LatticeFlowsError
 from .free_field import FreeField as FreeField
 from .free_field import FreeFieldCouplings as FreeFieldCouplings
+from .free_field import GaussianAnswers as GaussianAnswers
 from .lattice_theory import LatticeTheory as LatticeTheory
 from .lattice_theory import Rescaled as Rescaled
 from .lattice_theory import Symmetries as Symmetries

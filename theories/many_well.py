@@ -111,10 +111,11 @@ class ManyWellAnswers:
         total = density.sum()
         log_pair = np.log(total) - floor + np.log(2 * np.pi) / 2
         self.log_z = float(theory.sites // 2 * log_pair)
+        even = theory.is_symmetric(self.couplings)
         self._observables = {
-            "mean": float(density @ x / total / 2),
+            "mean": 0.0 if even else float(density @ x / total / 2),
             "second_moment": float((density @ x**2 / total + 1) / 2),
-            "positive_well": float(density[x > 0].sum() / total),
+            "positive_well": 0.5 if even else float(density[x > 0].sum() / total),
             "log_z": self.log_z,
         }
 

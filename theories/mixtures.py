@@ -34,6 +34,8 @@ _EXACT_BETAS = (0.1, 5.0)
 # Points left out have probability below e^{-40} of the highest.
 _LOG_TAIL = 40.0
 _POINTS_A_WIDTH = 4
+# What a mean loses in a sum over the grid, against √⟨x²⟩.
+_ROUNDING = 1e-12
 
 
 class MixtureCouplings(NamedTuple):
@@ -133,9 +135,15 @@ class MixtureAnswers:
             **dict(zip(theory.mode_names, map(float, shares), strict=True)),
             "log_z": self.log_z,
         }
+        rounding = _ROUNDING * np.sqrt(second)
+        if self.beta != 1 and abs(mean) < rounding:
+            self._observables |= {"mean": float("nan"), "mean_bound": float(rounding)}
 
     def observables(self) -> dict[str, float]:
-        """Exact values by name: mean, second_moment, the weight of each mode, log_z."""
+        """Exact values by name: mean, second_moment, the weight of each mode, log_z.
+
+        A mean that is lost in rounding errors is NaN, and mean_bound says what it cannot exceed.
+        """
         return dict(self._observables)
 
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:

@@ -3,7 +3,8 @@
     S(φ) = Σ_{x,μ} (φ_x - φ_{x+μ})² + Σ_x [ -m φ_x² + λ (φ_x - α)⁴ ]
 
 Máté & Fleuret, arXiv:2301.07388, eq. (19). α shifts the quartic well and breaks φ → -φ; it is a
-spurion: S(-φ; -α) = S(φ; α).
+spurion: S(-φ; -α) = S(φ; α). Left out, it is their 0.01 on the cycle graph, and 0 in more
+dimensions: the φ⁴ theory of the rest of the literature is even.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from .lattice_theory import LatticeTheory, Rescaled
 
 
 class Phi4Couplings(NamedTuple):
-    """m: minus the bare mass squared; lam: the quartic coupling λ > 0; alpha: the shift α."""
+    """m: minus the bare mass squared; lam: the quartic coupling λ > 0; alpha: the shift α.
+
+    The defaults are those of the cycle graph; `Phi4.from_values` knows the dimension.
+    """
 
     m: float = 0.5
     lam: float = 1 / 16
@@ -34,6 +38,10 @@ class Phi4(LatticeTheory):
     z2_odd: ClassVar[tuple[str, ...]] = ("alpha",)
     positive: ClassVar[tuple[str, ...]] = ("lam",)
     references: ClassVar[str] = "Mate & Fleuret, arXiv:2301.07388, eq. (19)"
+
+    def from_values(self, **values) -> Phi4Couplings:
+        """Couplings from names and values; α left out is 0.01 on a chain, 0 in more dimensions."""
+        return super().from_values(**({} if len(self.shape) == 1 else {"alpha": 0.0}) | values)
 
     def stiffness(self, couplings):
         return 1.0

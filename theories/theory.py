@@ -30,7 +30,10 @@ class ExactAnswers(Protocol):
     def log_z(self) -> float: ...
 
     def observables(self) -> Mapping[str, Any]:
-        """Exact values by name, `log_z` among them."""
+        """Exact values by name, `log_z` among them.
+
+        One that is lost in rounding errors is NaN, and NAME_bound says what it cannot exceed.
+        """
         ...
 
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:

@@ -4,8 +4,14 @@
 
 for the action S = a Σ (φ_i - φ_{i+1})² + Σ v(φ_i). On a uniform grid the trapezoid rule is
 spectrally accurate, and the spacing is halved until nothing changes any more, so the answers are
-good to about 1e-12. All of them are functions of the eigenvalues κ_j and eigenvectors ψ_j:
-eigenvalues below the rounding error of the largest one are dropped.
+good to about 1e-12. All of them are functions of the eigenvalues κ_j and eigenvectors ψ_j
+(eigenstates.py): eigenvalues below the rounding error of the largest one are dropped. What is
+connected is summed from positive terms, with x_jk = Σ_x ψ_j(x) (x - ⟨φ⟩) ψ_k(x),
+
+    C(r) = ⟨φ_0 φ_r⟩ - ⟨φ⟩² = Σ_jk κ_j^r κ_k^{N-r} x_jk² / Z,
+
+and so is C(r-1) + C(r+1) - 2C(r), with (κ_j - κ_k)² in its terms. Where an answer is smaller than
+the rounding error of what it is the difference of, it is not known: NaN, with a bound.
 """
 
 from __future__ import annotations
@@ -16,11 +22,15 @@ from typing import Any
 import numpy as np
 
 from .bridge import sample_chain
+from .eigenstates import EPSILON, eigenstates
 from .errors import LatticeFlowsError
 from .lattice_theory import LatticeTheory
 from .quadrature import kernel, resolution, support, uniform_grid
 
+# An answer is known if it is this many times its rounding error: to two digits or more.
+_KNOWN = 100
 MAX_POINTS = 4000
+MAX_LENGTH = 10**6  # the correlator takes microseconds for each distance
 MOMENTUM_BLOCK = 32
 
 
@@ -42,12 +52,17 @@ class TransferMatrix:
                 f"exact answers exist for chains only, not for shape {theory.shape}; "
                 "give a single number of sites"
             )
+        if theory.sites > MAX_LENGTH:
+            raise LatticeFlowsError(
+                f"exact answers are for chains of {MAX_LENGTH} sites at most, not {theory.sites}"
+            )
         theory.validate(couplings)
         if any(np.ndim(value) for value in couplings):
             raise LatticeFlowsError("exact answers are for one set of couplings, not for arrays")
         self.theory = theory
         self.couplings = type(couplings)(*(float(value) for value in couplings))
         self.length = theory.sites
+        self._even = theory.is_symmetric(self.couplings)
         self._stiffness = float(theory.stiffness(self.couplings))
         self._low, self._high = support(self._raw_potential, self._stiffness, self.length)
         nodes = np.linspace(self._low, self._high, 4001)
@@ -58,6 +73,7 @@ class TransferMatrix:
             self.change_on_halving = float("nan")
             return
         spacing = resolution(self._potential, self._stiffness, self._low, self._high)
+        self._refuse_large(spacing / 2)  # it will be halved: refused before minutes of work
         self._diagonalise(spacing)
         while True:
             before = self._fingerprint()
@@ -78,26 +94,29 @@ class TransferMatrix:
         """The potential above its minimum, which keeps every exponential in range."""
         return self._raw_potential(x) - self._floor
 
-    def _diagonalise(self, spacing: float) -> None:
+    def _refuse_large(self, spacing: float) -> None:
         points = (self._high - self._low) / spacing
         if points > MAX_POINTS:
             raise LatticeFlowsError(
                 f"the transfer matrix would need {points:.0f} grid points (at most {MAX_POINTS}) "
                 f"at {self.couplings}; use couplings with a softer chain or narrower wells"
             )
-        self._x = uniform_grid(self._low, self._high, spacing)
+
+    def _diagonalise(self, spacing: float) -> None:
+        self._refuse_large(spacing)
+        states = eigenstates(
+            self._potential, self._stiffness, self._low, self._high, spacing, self._even
+        )
+        self._x, self._psi, self._log_scale = states.x, states.psi, states.log_scale
         self._spacing = float(self._x[1] - self._x[0])
-        matrix = kernel(self._potential, self._stiffness, self._x, self._spacing)
-        eigenvalues, eigenvectors = np.linalg.eigh(matrix)
-        keep = np.flatnonzero(eigenvalues > 1e-16 * eigenvalues[-1])[::-1]
-        self._log_scale = float(np.log(eigenvalues[-1]))
-        self._kappa = eigenvalues[keep] / eigenvalues[-1]
-        self._psi = eigenvectors[:, keep]
+        self._deficits = states.deficits
+        self._kappa = 1 - states.deficits
         powers = self._kappa**self.length
         self._excess = float(np.sum(powers))  # Z in units of κ_0^N
         self._weights = powers / self._excess
         self._occupation = self._psi**2 @ self._weights
-        self._position = self._psi.T @ (self._x[:, None] * self._psi)
+        self._mean = 0.0 if self._even else float(self._occupation @ self._x)
+        self._position = self._psi.T @ ((self._x - self._mean)[:, None] * self._psi)
 
     def _fingerprint(self) -> np.ndarray:
         """A few answers, scaled so that their changes can be compared with rounding errors."""
@@ -121,16 +140,34 @@ class TransferMatrix:
 
     @property
     def energy_gap(self) -> float:
-        """ln κ_0/κ_1 in lattice units, to an absolute 1e-15 or so (deep wells split by less).
+        """ln κ_0/κ_1 in lattice units; NaN where it is smaller than rounding errors.
 
-        For the double well E_1 - E_0 is this divided by dτ.
+        For the double well E_1 - E_0 is this divided by dτ. Of an even potential every gap above
+        1e-300 is known, of others those above 1e-13 or so.
         """
-        return float(-np.log(self._kappa[1]))
+        return self._known(float(-np.log1p(-self._deficits[1])), self._gap_error)
 
     @property
     def correlation_length(self) -> float:
-        """1 / ln(κ_0/κ_1), in sites: the decay length of ⟨φ_0 φ_r⟩ on an infinite chain."""
-        return 1 / self.energy_gap if self.energy_gap > 0 else float("inf")
+        """1 / ln(κ_0/κ_1), in sites: the decay length of ⟨φ_0 φ_r⟩ on an infinite chain.
+
+        NaN where the gap is not known.
+        """
+        return 1 / self.energy_gap
+
+    @property
+    def _gap_error(self) -> float:
+        """Of the gap: what K does not know of v, and what is lost in a plain difference."""
+        return 1e-302 if self._even else 8 * EPSILON * (1 + abs(self._floor))
+
+    @property
+    def _error(self) -> float:
+        """Of averages of order 1."""
+        return 1e-14 * max(10, self.length)
+
+    @staticmethod
+    def _known(value: float, error: float) -> float:
+        return value if abs(value) >= _KNOWN * error else float("nan")
 
     # -- one site and two --------------------------------------------------------------------
 
@@ -142,15 +179,30 @@ class TransferMatrix:
         """⟨φ^power⟩ of one site."""
         return float(np.sum(self._occupation * self._x**power))
 
-    def correlator(self) -> np.ndarray:
-        """G(r) = ⟨φ_0 φ_r⟩ (disconnected) for r = 0 … N-1."""
+    def connected_correlator(self) -> np.ndarray:
+        """C(r) = ⟨φ_0 φ_r⟩ - ⟨φ⟩² for r = 0 … N-1."""
         squares = self._position**2
         values = np.empty(self.length)
-        values[0] = self.moment(2)
+        values[0] = self._occupation @ (self._x - self._mean) ** 2
         for r in range(1, self.length):
             back = self._kappa ** (self.length - r)
             values[r] = self._kappa**r @ squares @ back / self._excess
         return values
+
+    def correlator(self) -> np.ndarray:
+        """G(r) = ⟨φ_0 φ_r⟩ (disconnected) for r = 0 … N-1."""
+        return self.connected_correlator() + self._mean**2
+
+    def correlator_gaps(self) -> np.ndarray:
+        """Δ(r) = arcosh((C(r-1) + C(r+1)) / 2C(r)) for r = 1 … N/2."""
+        differences = np.subtract.outer(self._deficits, self._deficits)
+        terms = (differences * self._position) ** 2
+        bends = [
+            self._kappa ** (r - 1) @ terms @ self._kappa ** (self.length - r - 1)
+            for r in range(1, self.length // 2 + 1)
+        ]
+        ratios = np.array(bends) / self._excess / self.connected_correlator()[1 : len(bends) + 1]
+        return 2 * np.arcsinh(np.sqrt(ratios) / 2)
 
     @property
     def action_density(self) -> float:
@@ -213,7 +265,7 @@ class TransferMatrix:
     @property
     def magnetization(self) -> float:
         """⟨M⟩."""
-        return self.moment(1)
+        return self._mean
 
     @property
     def abs_magnetization(self) -> float:
@@ -225,9 +277,12 @@ class TransferMatrix:
     @property
     def positive_mode_weight(self) -> float:
         """P(M > 0)."""
+        if self._even:
+            return 0.5
         k = self._characteristic[0]
         bound, signs = np.pi / k[1], (-1.0) ** np.arange(1, len(k))
-        return self._magnetization_integral(np.append(bound, 1j * (signs - 1) / k[1:]))
+        found = self._magnetization_integral(np.append(bound, 1j * (signs - 1) / k[1:]))
+        return min(max(found, 0.0), 1.0)
 
     @property
     def magnetization_squared(self) -> float:
@@ -237,7 +292,7 @@ class TransferMatrix:
     @property
     def susceptibility(self) -> float:
         """N (⟨M²⟩ - ⟨M⟩²)."""
-        return self.length * (self.magnetization_squared - self.magnetization**2)
+        return float(np.sum(self.connected_correlator()))
 
     @property
     def susceptibility_abs(self) -> float:
@@ -246,7 +301,9 @@ class TransferMatrix:
 
     @property
     def binder_cumulant(self) -> float:
-        """1 - ⟨M⁴⟩ / 3⟨M²⟩²."""
+        """1 - ⟨M⁴⟩ / 3⟨M²⟩²; 0 of a Gaussian about 0."""
+        if self._even and self.theory.quartic(self.couplings) == 0:
+            return 0.0
         fourth = self._magnetization_moments()[4]
         return float(1 - fourth / (3 * self.magnetization_squared**2))
 
@@ -283,15 +340,20 @@ class TransferMatrix:
             return 0.0
         nodes, weights = np.polynomial.legendre.leggauss(int(2 * (high - low) / self._spacing) + 20)
         x, weights = low + (high - low) * (nodes + 1) / 2, weights * (high - low) / 2
-        eigenvalues = np.linalg.eigvalsh(kernel(self._potential, self._stiffness, x, weights))
-        ratios = np.clip(eigenvalues / np.exp(self._log_scale), 0.0, None)
-        return float(np.sum(ratios**self.length) / self._excess)
+        matrix = kernel(self._potential, self._stiffness, x, weights) / np.exp(self._log_scale)
+        # A sum of positive terms: known to many digits, however small.
+        return float(np.trace(np.linalg.matrix_power(matrix, self.length)) / self._excess)
 
     # -- all of it ---------------------------------------------------------------------------
 
     def observables(self) -> dict[str, Any]:
-        """Every exact observable by its usual name; `correlator` is an array of length N."""
-        return {
+        """Every exact observable by its usual name; `correlator` is an array of length N.
+
+        One that is lost in rounding errors is NaN, and NAME_bound says what it cannot exceed (of
+        the correlation length, what it exceeds).
+        """
+        gap = -np.log1p(-self._deficits[1])
+        found = {
             "magnetization": self.magnetization,
             "abs_magnetization": self.abs_magnetization,
             "susceptibility": self.susceptibility,
@@ -306,6 +368,22 @@ class TransferMatrix:
             "positive_mode_weight": self.positive_mode_weight,
             "log_z": self.log_z,
         }
+        squared = self.magnetization_squared
+        errors = {
+            "magnetization": 0.0 if self._even else self._error * np.sqrt(found["phi2"]),
+            "susceptibility_abs": self._error * self.length * squared,
+            "binder_cumulant": 0.0 if found["binder_cumulant"] == 0 else self._error,
+            "positive_mode_weight": self._error,
+        }
+        for name, error in errors.items():
+            value = found[name]
+            found[name] = self._known(value, error)
+            if np.isnan(found[name]):
+                found[f"{name}_bound"] = float(abs(value) + error)
+        if np.isnan(found["energy_gap"]):
+            bound = float(max(gap, 0.0) + self._gap_error)
+            found |= {"energy_gap_bound": bound, "correlation_length_bound": 1 / bound}
+        return found
 
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
         """n independent configurations from p(φ), exactly; float64, shape (n, N)."""

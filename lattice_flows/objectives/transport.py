@@ -52,11 +52,12 @@ class Transport:
         setting, frozen = self.setting, jax.lax.stop_gradient(params)
         wander_key, *move_keys = jax.random.split(key, 1 + _MOVES)
         walkers = annealed.wander(wander_key, state)._replace(t=state.t)
-        acceptance = jnp.zeros(())
-        for move_key in move_keys:
-            walkers, acceptance = annealed.move(
-                setting.path, frozen, move_key, setting.couplings, walkers, opened
-            )
+
+        def move(walkers: Walkers, key: jax.Array) -> tuple[Walkers, jax.Array]:
+            return annealed.move(setting.path, frozen, key, setting.couplings, walkers, opened)
+
+        # a loop, for a move takes long to compile
+        walkers, acceptance = jax.lax.scan(move, walkers, jnp.stack(move_keys))
 
         def group(phi: jax.Array, place: jax.Array) -> jax.Array:
             theta = setting.couplings.at(place, opened)
@@ -64,7 +65,7 @@ class Transport:
             return jnp.var(parts, axis=0, ddof=1)
 
         residual = jnp.mean(jax.vmap(group)(walkers.phi, walkers.place), axis=0)
-        metrics = {"residual": jnp.mean(residual), "acceptance": jnp.mean(acceptance)}
+        metrics = {"residual": jnp.mean(residual), "acceptance": jnp.mean(acceptance[-1])}
         return jnp.sum(residual), (walkers, metrics)
 
     def residuals(self, params: Params, phi: jax.Array, couplings: Any) -> jax.Array:

@@ -50,11 +50,13 @@ class Annealed:
     ) -> tuple[Points, Walkers, dict[str, jax.Array]]:
         setting = self.setting
         wander_key, own_key, *move_keys, stretch_key = jax.random.split(key, 3 + _MOVES)
-        walkers, acceptance = annealed.wander(wander_key, state), jnp.zeros(())
-        for move_key in move_keys:
-            walkers, acceptance = annealed.move(
-                setting.path, params, move_key, setting.couplings, walkers, opened
-            )
+
+        def move(walkers: Walkers, key: jax.Array) -> tuple[Walkers, jax.Array]:
+            return annealed.move(setting.path, params, key, setting.couplings, walkers, opened)
+
+        # a loop, for a move takes long to compile
+        walkers = annealed.wander(wander_key, state)
+        walkers, acceptance = jax.lax.scan(move, walkers, jnp.stack(move_keys))
         groups, n = walkers.phi.shape[:2]
         reference = jnp.full((groups, n), 1 / n)
         # C_t is estimated from the same n walkers: (n-1)/n of the variance is left of it
@@ -70,7 +72,7 @@ class Annealed:
             reference = jnp.concatenate([reference, jnp.zeros(other.shape[:2])], axis=1)
             weight = jnp.concatenate([weight, jnp.ones(other.shape[:2])], axis=1)
         points = Points(phi, walkers.t, walkers.place, reference, weight / weight.size)
-        return points, walkers, {"acceptance": jnp.mean(acceptance)}
+        return points, walkers, {"acceptance": jnp.mean(acceptance[-1])}
 
     def _own_points(
         self, params: Params, key: jax.Array, walkers: Walkers, opened: jax.Array

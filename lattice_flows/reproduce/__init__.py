@@ -23,6 +23,7 @@ EXPERIMENTS = {
     "temperature": "six Gaussians in the plane over temperature, four ways (arXiv:2410.19492)",
     "cost": "CPU seconds of 64 couplings, by one flow, a flow each, chains",
     "gate": "which faulty flows pass the checks of a measurement",
+    "coverage": "how often the intervals of every command hold the exact answers",
     "teleportation": "a path of densities that no flow can follow (arXiv:2410.03282)",
 }
 """What each experiment is, in the order of --help."""

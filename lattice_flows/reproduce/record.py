@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lattice_flows.files import Dataset, Variable, estimate_variables, write_dataset
+from lattice_flows.provenance import origin
 from lattice_flows.reproduce.experiment import Experiment, Row, Settings
-from lattice_flows.run import origin
 from observables import Estimate
 
 if TYPE_CHECKING:

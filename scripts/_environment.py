@@ -1,0 +1,49 @@
+"""What a process inherits and must not be led astray by: variables of jax and of matplotlib.
+
+A notebook tells its children to draw in the notebook; a job script chooses devices that the machine
+may not have.
+"""
+
+import logging
+import os
+import warnings
+
+
+def settle() -> None:
+    """Figures go to files: no window, no notebook, no remarks on matplotlib's own settings.
+
+    To be called before matplotlib is imported, which reads the variable then.
+    """
+    os.environ["MPLBACKEND"] = "agg"
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+
+
+def explain(error: Exception) -> str | None:
+    """In one line, what variable jax could not start with, where `error` comes from that.
+
+    (XLA itself leaves with one line where XLA_FLAGS has a flag that it does not know.)
+    """
+    said = str(error)
+    for name in os.environ:
+        if (
+            isinstance(error, ValueError)
+            and name.startswith("JAX_")
+            and name.lower() in said.lower()
+        ):
+            return f"jax cannot start with {name}={os.environ[name]}: unset it"
+    platforms = os.environ.get("JAX_PLATFORMS")
+    if not platforms or not isinstance(error, RuntimeError | AssertionError):
+        return None
+    import jax
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            jax.devices()
+    except (RuntimeError, AssertionError) as trouble:
+        why = str(trouble).split(" (set ")[0] or "there is no such device here"
+        return (
+            f"jax cannot start with JAX_PLATFORMS={platforms}: {why}: "
+            "unset it, or set JAX_PLATFORMS=cpu"
+        )
+    return None
