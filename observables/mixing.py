@@ -22,7 +22,7 @@ The squares over their variances have F distributions, the variance having been 
 *agreement*: chains that sample one distribution have one below α with probability α at most.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf, isfinite, nan
 
