@@ -151,8 +151,8 @@ def _by_hmc(sampler: Sampler, measurement: Measurement, reference: Ensemble) -> 
     log_ratio = sampler.log_weights(reference.configurations[:], reference.couplings) - log_z.value
     forward = _forward(log_ratio)
     # draws of one chain are correlated, chains are not; the mean weight has an error of its own
-    by_chain = _mean("kl_forward", log_ratio.reshape(_CHAINS, _DRAWS).mean(axis=1))
-    error = np.hypot(by_chain["kl_forward_stderr"], log_z.stderr)
+    by_chain = log_ratio.reshape(_CHAINS, _DRAWS).mean(axis=1)
+    error = np.hypot(by_chain.std(ddof=1) / np.sqrt(_CHAINS), log_z.stderr)
     pull, _, threshold = largest_pull(measurement, found.observables)
     failed = failed_forward(forward["ess_forward"], measurement.n)
     failed += ("hmc",) if pull > threshold else ()

@@ -31,7 +31,7 @@ from .weights import relative_weights
 # Of F, for draws of p. The tails of weights make it beyond more often than it would be for normal
 # numbers: with this and the next, fewer than one in a hundred ensembles of right draws that pass
 # the weights' gate are (docs/gate.md).
-FALSE_ALARM = 0.0001
+FALSE_ALARM = 1e-5
 # Directions in which the observables change by less than this (its square root in σ), relative to
 # all of them, are left out: they are differences of nearly equal numbers, known by their tails.
 _INDEPENDENT = 1e-3

@@ -21,7 +21,7 @@ AT = CHAIN.from_values(m=0.5)
 def reweighted(m: float, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Exact draws at `m` with the weights that carry them to m = .5, of an odd flow."""
     there = CHAIN.from_values(m=m)
-    exact = CHAIN.exact(there)
+    exact = TransferMatrix(CHAIN, there)
     phi = exact.sample(np.random.default_rng(seed), draws)
 
     def log_even(couplings):
@@ -106,7 +106,7 @@ def test_moves_reach_the_target_from_elsewhere():
     for _ in range(150):
         phi = mover.move(phi)
     measured = quantities(CHAIN).samples(AT, phi, False)
-    answers = CHAIN.exact(AT).observables()
+    answers = TransferMatrix(CHAIN, AT).observables()
     for column, name in {0: "magnetization", 1: "abs_magnetization", 4: "phi2"}.items():
         found = measured[:, column]
         assert abs(found.mean() - float(answers[name])) < 4.5 * found.std() / np.sqrt(2048)
@@ -126,16 +126,16 @@ def test_copies_of_a_draw_are_not_independent():
     rng = np.random.default_rng(6)
     before, after = rng.standard_normal((2, 500, 3))
     once = paired_change(before, after, np.arange(500))
-    twice = paired_change(*(np.repeat(x, 2, axis=0) for x in (before, after)), np.repeat(
-        np.arange(500), 2
-    ))  # fmt: skip
+    copies = np.repeat(np.arange(500), 2)
+    twice = paired_change(before[copies], after[copies], copies)
     assert once is not None and twice is not None
     np.testing.assert_allclose(twice[:2], once[:2])
 
 
 def test_too_few_draws_give_no_verdict():
     rng = np.random.default_rng(7)
-    assert paired_change(*rng.standard_normal((2, 10, 8)), np.arange(10)) is None
+    before, after = rng.standard_normal((2, 10, 8))
+    assert paired_change(before, after, np.arange(10)) is None
     phi, log_weights = reweighted(0.5, 64, 7)
     log_weights[0] += 50
     assert check_invariance(CHAIN, AT, phi, log_weights) is None
@@ -156,7 +156,7 @@ def test_the_verdict_is_in_the_measurement_and_its_own():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("m", [0.5, 0.4, 0.35])
+@pytest.mark.parametrize("m", [0.5, 0.4])
 def test_the_false_alarm_rate_is_one_in_a_hundred(m):
     """400 ensembles of 2048 right draws: 9 alarms or more have a chance of 2 % at a rate of 1 %."""
     phi, log_weights = reweighted(m, 400 * 2048, 20)

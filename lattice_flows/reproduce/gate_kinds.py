@@ -79,7 +79,7 @@ def one_well(phi: Array) -> NDArray[np.bool_]:
 
 def aligned(phi: Array) -> NDArray[np.bool_]:
     """Configurations without domain walls."""
-    return (phi > 0).all(axis=1) | (phi < 0).all(axis=1)
+    return np.abs(np.sign(phi).sum(axis=1)) == phi.shape[1]
 
 
 def gaussian(name: str, variances: list[float]) -> Kind:
