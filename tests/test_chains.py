@@ -76,20 +76,21 @@ def test_functions_of_averages_are_the_same_as_with_pyerrors(pyerrors):
 
     samples = np.stack([x, x**2, x**4], axis=1)
     for i, (name, one) in enumerate(zip(("chi", "binder"), theirs, strict=True)):
-        values, errors, mixing = measure_chains(
+        (ours,), mixing = measure_chains(
             lambda a, i=i: function(a)[..., i : i + 1], samples, 1, [name]
         )
-        np.testing.assert_allclose(values, one.value, rtol=1e-10)
-        np.testing.assert_allclose(errors, one.dvalue, rtol=1e-3)
+        np.testing.assert_allclose(ours.value, one.value, rtol=1e-10)
+        np.testing.assert_allclose(ours.stderr, one.dvalue, rtol=1e-3)
         assert mixing.tau_int == pytest.approx(one.e_tauint["e"], rel=5e-3)
     # together they are cut at the window of the slower one
-    values, errors, mixing = measure_chains(function, samples, 1, ["chi", "binder"])
+    found, mixing = measure_chains(function, samples, 1, ["chi", "binder"])
     taus = [one.e_tauint["e"] for one in theirs]
     assert mixing.tau_int == pytest.approx(max(taus), rel=5e-3)
     assert mixing.slowest == ("chi", "binder")[np.argmax(taus)]
-    np.testing.assert_allclose(values, [one.value for one in theirs], rtol=1e-10)
+    for ours, one in zip(found, theirs, strict=True):
+        np.testing.assert_allclose(ours.value, one.value, rtol=1e-10)
     slowest = np.argmax(taus)
-    np.testing.assert_allclose(errors[slowest], theirs[slowest].dvalue, rtol=1e-3)
+    np.testing.assert_allclose(found[slowest].stderr, theirs[slowest].dvalue, rtol=1e-3)
 
 
 def test_draws_that_alternate_are_given_no_negative_variance():
