@@ -76,7 +76,8 @@ def _fitted(fit: GapFit) -> dict[str, Variable]:
         "gap_fit_dof": (fit.dof, "degrees of freedom of the fit"),
         "gap_fit_p_value": (fit.p_value, "p-value of the fit"),
     }
-    pairs = {"gap_fit_window": (fit.window, "first and last distance of the fit")}
+    window = (fit.window, "first and last distance of the fit")
+    pairs: dict[str, tuple[ArrayLike, str]] = {"gap_fit_window": window}
     for kind, ends in fit.gap.intervals.items():
         pairs[f"gap_fit_{kind}"] = (
             ends,

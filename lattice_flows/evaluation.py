@@ -136,7 +136,7 @@ def _judge(
         **_mean("kl_reverse", exact.log_z - log_weights),
         "log_z_error": log_z.value - exact.log_z,
         "log_z_error_stderr": log_z.stderr,
-        **_distances(sampler.theory, couplings, ensemble.configurations, samples, rng),
+        **_distances(sampler.theory, couplings, np.asarray(ensemble.configurations), samples, rng),
         "exact": known(answers, names),
     }
 

@@ -76,7 +76,7 @@ def fit_gap(
     for r_min in range(last - 1):
         window = slice(r_min, last + 1)
         root = _root(covariance[window, window])
-        place = length / 2 - np.arange(r_min, last + 1)
+        place: Array = length / 2 - np.arange(r_min, last + 1, dtype=np.float64)
         squared, chi2 = _start(correlator[window], root, place)
         dof = last - r_min - 1
         p_value = _p_value(chi2, dof, rows)
@@ -114,10 +114,13 @@ def _cosh(squared: Array, place: Array) -> tuple[Array, Array]:
     root = np.sqrt(np.abs(u))
     small = root < 1e-3
     safe = np.where(small, 1.0, root)
-    value = np.where(u >= 0, np.cosh(root), np.cos(root))
-    slope = np.where(u >= 0, np.sinh(safe), np.sin(safe)) / (2 * safe)
-    scale = np.exp(-np.where(u >= 0, root, 0.0).max(axis=-1, keepdims=True))
-    return scale * value, scale * place**2 * np.where(small, 0.5 + u / 12, slope)
+    largest = np.where(u >= 0, root, 0.0).max(axis=-1, keepdims=True)
+    grown, shrunk = np.exp(np.minimum(safe - largest, 1.0)), np.exp(-safe - largest)
+    scale = np.exp(-largest)
+    value = np.where(u >= 0, (grown + shrunk) / 2, np.cos(root))
+    value = np.where(small, scale * (1 + u / 2), value)
+    slope = np.where(u >= 0, (grown - shrunk) / 2, np.sin(safe)) / (2 * safe)
+    return value, place**2 * np.where(small, scale * (0.5 + u / 12), slope)
 
 
 def _residuals(c: Array, root: Array, squared: Array, place: Array) -> tuple[Array, Array]:

@@ -176,7 +176,7 @@ def _chains(settings: Settings, grid: Sequence[Any]) -> Scan:
         each = -(-n // _CHAINS)
         scan = hmc_grid(theory, grid, scan_key, _CHAINS, each)
         measured = [ensemble.measure().observables["susceptibility"] for ensemble in scan]
-        slope = [_mean(ensemble, np.sum(ensemble.configurations**2, axis=1)) for ensemble in scan]
+        slope = [_mean(e, np.sum(np.asarray(e.configurations) ** 2, axis=1)) for e in scan]
         opened = [
             _mean(ensemble, -np.sum((x - np.roll(x, 1, axis=1)) ** 2, axis=1))
             for ensemble in hmc_grid(bonds, way, way_key, _CHAINS, each)

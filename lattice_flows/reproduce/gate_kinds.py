@@ -162,7 +162,7 @@ def _flow(name: str, sampler: Sampler, m: float) -> Kind:
     def draw(n: int, seed: int) -> tuple[Array, Array]:
         ensemble = sampler.draw(couplings, jax.random.key(seed + 1), n)
         assert ensemble.log_weights is not None
-        return ensemble.configurations, ensemble.log_weights
+        return np.asarray(ensemble.configurations), ensemble.log_weights
 
     def log_weights(phi: Array) -> Array:
         return sampler.log_weights(phi, couplings)

@@ -71,7 +71,7 @@ def run(settings: Settings) -> tuple[list[Row], dict[str, Variable]]:
             couplings = sampler.theory.from_values()
             report = evaluate(sampler, couplings, jax.random.key(seed), _DRAWS)
             key = jax.random.fold_in(jax.random.key(seed), 1)
-            drawn = sampler.draw(couplings, key, _DRAWS).configurations
+            drawn = np.asarray(sampler.draw(couplings, key, _DRAWS).configurations)
             shares = 40 * sampler.theory.modes(drawn).mean(axis=0)
             numbers.append(
                 {

@@ -110,7 +110,8 @@ def _judged(sampler: Sampler, seed: int, seconds: float, reweighted: bool = Fals
             action = jax.vmap(lambda x: theory.action(x, there) - theory.action(x, here))
             return np.asarray(action(x))
 
-        log_weights = np.asarray(ensemble.log_weights) + moved(ensemble.configurations)
+        phi = np.asarray(ensemble.configurations)
+        log_weights = np.asarray(ensemble.log_weights) + moved(phi)
         log_ratio = sampler.log_weights(samples, at) + moved(samples) - exact.log_z
         error = log_ratio.std(ddof=1) / np.sqrt(_SAMPLES)
         numbers.append([log_ratio.mean(), error, forward_ess(log_ratio), kish_ess(log_weights)])

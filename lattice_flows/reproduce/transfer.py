@@ -122,7 +122,8 @@ class _Judge(NamedTuple):
             target = sampler.model.path.target
             return np.asarray(jax.vmap(lambda x: target(x, start) - target(x, couplings))(phi))
 
-        reverse = [kish_ess(log_weights + at(ensemble.configurations, c)) for c in self.grid]
+        drawn = np.asarray(ensemble.configurations)
+        reverse = [kish_ess(log_weights + at(drawn, c)) for c in self.grid]
         return np.array(reverse), self._forward(
             [
                 sampler.log_weights(phi, start) + at(phi, couplings)
