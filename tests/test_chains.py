@@ -15,7 +15,7 @@ from scipy.signal import lfilter
 
 from lattice_flows.ensemble import Ensemble, save_measurement
 from observables import measure
-from observables.chains import autocorrelation, measure_chains, split_r_hat
+from observables.chains import autocorrelation, chain_series, measure_chains, split_r_hat
 from observables.magnetization import binder_cumulant, susceptibility
 from theories import Phi4
 from theories.errors import LatticeFlowsError
@@ -79,7 +79,6 @@ def test_functions_of_averages_are_the_same_as_with_pyerrors(pyerrors):
         (ours,), mixing = measure_chains(
             lambda a, i=i: function(a)[..., i : i + 1], samples, 1, [name]
         )
-        np.testing.assert_allclose(ours.value, one.value, rtol=1e-10)
         np.testing.assert_allclose(ours.stderr, one.dvalue, rtol=1e-3)
         assert mixing.tau_int == pytest.approx(one.e_tauint["e"], rel=5e-3)
     # together they are cut at the window of the slower one
@@ -87,8 +86,8 @@ def test_functions_of_averages_are_the_same_as_with_pyerrors(pyerrors):
     taus = [one.e_tauint["e"] for one in theirs]
     assert mixing.tau_int == pytest.approx(max(taus), rel=5e-3)
     assert mixing.slowest == ("chi", "binder")[np.argmax(taus)]
-    for ours, one in zip(found, theirs, strict=True):
-        np.testing.assert_allclose(ours.value, one.value, rtol=1e-10)
+    plain, _ = chain_series(function, samples, 1)  # they do not correct for a bias of O(1/n)
+    np.testing.assert_allclose(plain, [one.value for one in theirs], rtol=1e-10)
     slowest = np.argmax(taus)
     np.testing.assert_allclose(found[slowest].stderr, theirs[slowest].dvalue, rtol=1e-3)
 
