@@ -174,7 +174,7 @@ def output(
                 raise click.UsageError(
                     f"an ensemble is netCDF: name it {output.with_suffix('.nc')}"
                 )
-            if kwargs.get("resume") and output is None:
+            if resumable and kwargs.get("resume") and output is None:
                 raise click.UsageError("--resume goes on with what -o FILE was begun with: give it")
             if output is not None:
                 resumed = kwargs.get("resume", False) and output.exists()
