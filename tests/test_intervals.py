@@ -111,7 +111,7 @@ def test_what_is_exact_or_unknown_has_no_interval():
 
 
 def test_a_function_that_ends_close_by_has_an_error_and_no_interval():
-    """√⟨x⟩ half an error from 0: the jackknife stays where it is defined, a whole error does not."""
+    """√⟨x⟩ half an error from 0: jackknife samples are defined, a whole error off it is not."""
     from observables import reweighted
 
     x = np.tile([-1.0, 1.0], 500) + 0.5 / np.sqrt(1000)
