@@ -13,7 +13,8 @@ It is the intercept of a linear fit of a to g over the blocks, and the jackknife
 without each block b. That changes it by l_b r_b/(1 - h_b), where r_b is the residual of b, h_b its
 leverage, and the intercept is Σ_b l_b a_b (Miller, Biometrika 61, 1 (1974)): β fits best the blocks
 that stand out, whose residuals are smaller than the noise. Errors from these alone are too small,
-by 3 to 4 % with twelve controls, and values biased by .2 of an error. (Owen & Zhou, J. Am. Stat. Assoc. 95, 135 (2000), for mixtures of proposals.)
+by 3 to 4 % with eleven controls, and values biased by .2 of an error. (Owen & Zhou, J. Am. Stat.
+Assoc. 95, 135 (2000), for mixtures of proposals.)
 """
 
 from collections.abc import Callable

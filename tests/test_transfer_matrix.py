@@ -431,7 +431,7 @@ def test_a_tiny_orthant_keeps_its_digits():
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5])
 def test_gaps_of_lost_correlators_are_not_known(alpha):
-    """Of 100 sites C(r) falls to e^{-88}, below the rounding of x_00² (of it Δ(50) would be .01)."""
+    """Of 100 sites C(r) falls to e^{-88}, below the rounding of x_00²: Δ(50) was .01."""
     theory = Phi4((100,))
     exact = TransferMatrix(theory, theory.from_values(m=-4.0, alpha=alpha))
     gaps = exact.correlator_gaps()
