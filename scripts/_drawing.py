@@ -53,7 +53,7 @@ def parts(
         yield Parts()
     elif resume and output.exists() and _is_made(output, record, overwrite):
         _output.say(f"{output} is finished")
-        Parts.of(output).remove()
+        Parts.of(output).sweep()
         yield None
     else:
         with Parts.open(output, record, resume=resume, overwrite=overwrite) as kept:

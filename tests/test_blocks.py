@@ -129,7 +129,7 @@ def test_a_damaged_part_is_drawn_again(rng):
 
 def test_parts_of_other_work_are_refused():
     with opened() as parts:
-        Blocks(parts, lambda: False)
+        parts.save("point-0", {})
         with pytest.raises(LatticeFlowsError, match=r"in use by another process"), opened():
             pass
     for record in ({**RECORD, "n": 4}, {**RECORD, "seed": 0}):
@@ -141,6 +141,28 @@ def test_parts_of_other_work_are_refused():
         assert parts.folder is not None
         assert [p.name for p in parts.folder.glob("*.npz")] == ["record.npz"]
         parts.remove()
+    assert not list(Path().iterdir())
+
+
+def test_a_folder_without_parts_is_none():
+    """Of a command that was refused, say, or killed before its first draw."""
+    with pytest.raises(KeyError), opened():
+        raise KeyError
+    assert not list(Path().iterdir())
+    Path(".out.nc.parts").mkdir()
+    Parts(Path(".out.nc.parts")).save("record", {})
+    with opened({**RECORD, "n": 4}, resume=False) as parts:
+        parts.within("draws-0").save("000000000000", {})
+    with pytest.raises(LatticeFlowsError, match="begun before"):
+        opened({**RECORD, "n": 4}, resume=False).__enter__()
+
+
+def test_parts_at_work_are_not_swept():
+    with opened() as parts:
+        parts.save("point-0", {})
+        Parts.of(Path("out.nc")).sweep()
+        assert parts.load("point-0") is not None
+    Parts.of(Path("out.nc")).sweep()
     assert not list(Path().iterdir())
 
 
@@ -188,8 +210,8 @@ def test_what_is_finished_is_left_as_it_is(chain):
 
 
 def test_what_was_begun_is_not_lost_unasked():
-    with Parts.open(Path("out.nc"), RECORD, resume=False, overwrite=False):
-        pass
+    with opened(resume=False) as parts:
+        parts.save("point-0", {})
     assert "carry it on with --resume" in refused(*HMC)
     assert "begun by another command (command" in refused(*HMC, "--resume")
     assert call(*HMC, "--overwrite").exit_code == 3
