@@ -1,6 +1,7 @@
 """Draws in blocks: kept beside the output, carried on to the same numbers, refused for others."""
 
 import itertools
+import json
 from pathlib import Path
 
 import jax
@@ -207,6 +208,19 @@ def test_what_is_finished_is_left_as_it_is(chain):
         assert "exists: give --overwrite" in refused(*command)
         Path("out.nc").unlink()
     assert "give it" in refused("scan", chain.path, "--resume", code=2)
+
+
+def test_json_tells_by_which_command_it_was_made(chain):
+    command = ("scan", chain.path, "--m", "-1.2:-0.8:2", "-n", 512, "-o", "out.json", "--resume")
+    assert call(*command).exit_code in (0, 3)
+    assert call(*command).stderr.endswith("out.json is finished\n")
+    made = json.loads(Path("out.json").read_text())
+    assert made["drawing"]["n"] == 512 and made["points"][0]["n"] == 512
+    assert "begun by another command (n 512, not 299)" in refused(*command, "-n", 299)
+    for text in ("{}", "no JSON"):
+        Path("out.json").write_text(text)
+        assert "begun by another command (command null" in refused(*command)
+        assert Path("out.json").read_text() == text
 
 
 def test_what_was_begun_is_not_lost_unasked():
