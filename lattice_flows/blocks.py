@@ -54,9 +54,9 @@ class Parts:
     ) -> Iterator["Parts"]:
         """The parts of `output`, of the work that `record` (JSON) describes, held by this process.
 
-        Those that exist are carried on if `resume`, else dropped if `overwrite`. Raises
-        LatticeFlowsError where they may be neither, where they are of other work, and where another
-        process works on them.
+        Those that exist are carried on if `resume`, else dropped if `overwrite`. A folder in which
+        nothing is kept in the end is removed. Raises LatticeFlowsError where they may be neither,
+        where they are of other work, and where another process works on them.
         """
         parts = cls.of(output)
         assert parts.folder is not None
@@ -64,7 +64,7 @@ class Parts:
             try:
                 parts.folder.mkdir(exist_ok=True)
                 stack.enter_context(lock(parts.folder))
-                begun = any(parts.folder.glob("*.npz"))
+                begun = parts._begun()
             except OSError as error:
                 raise LatticeFlowsError(f"cannot write {parts.folder}: {error.strerror}") from error
             if begun and not resume:
@@ -84,7 +84,16 @@ class Parts:
                 refuse_others(output, json.loads(str(found["record"])), record)
             else:
                 parts.save("record", {"record": np.array(to_json(record))})
-            yield parts
+            try:
+                yield parts
+            finally:
+                if not parts._begun():
+                    parts.remove()
+
+    def _begun(self) -> bool:
+        """Whether any part is there."""
+        assert self.folder is not None
+        return any(path.name != "record.npz" for path in self.folder.rglob("*.npz"))
 
     def _clear(self) -> None:
         """Drop all parts, the record first: without it nothing is taken for begun."""
@@ -127,6 +136,12 @@ class Parts:
             return self
         (self.folder / name).mkdir(exist_ok=True)
         return Parts(self.folder / name)
+
+    def sweep(self) -> None:
+        """Remove all of it, unless another process works on it."""
+        if self.folder is not None and self.folder.is_dir():
+            with contextlib.suppress(LatticeFlowsError, OSError), lock(self.folder):
+                self.remove()
 
     def remove(self) -> None:
         """Remove all of it."""

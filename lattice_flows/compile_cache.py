@@ -25,13 +25,17 @@ _CHECKED = "checked"  # a file whose date says up to when entries were found who
 def default_folder() -> Path | None:
     """Where programs are kept: LATTICE_FLOWS_CACHE, or the user's cache folder.
 
-    None where jax's own variable names one, which then is left to jax and the user.
+    None where jax's own variable names one, which then is left to jax and the user; and for a user
+    without a home, as in some containers.
     """
     if named := os.environ.get(VARIABLE):
         return Path(named)
     if os.environ.get(_JAX_VARIABLE):
         return None
-    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        return None
     return Path(home) / "lattice-flows" / "jax"
 
 

@@ -48,7 +48,7 @@ def _of_file(dataset: Dataset) -> dict[str, Any]:
         "intact": dataset.sealed or None,
         "damage": [],
         **{k: config[k] for k in ("theory", "shape", "experiment") if k in config},
-        "couplings": _couplings(config.get("couplings")),
+        "couplings": _couplings(dataset, config.get("couplings")),
         "sizes": _sizes(dataset),
         "source": dataset.attributes.get("source"),
         "created": dataset.attributes.get("date_created"),
@@ -65,8 +65,11 @@ def _of_file(dataset: Dataset) -> dict[str, Any]:
     return _plain(found | _versions(process))
 
 
-def _couplings(points: Any) -> Any:
-    """A value for each coupling, or the [least, greatest] over the points of a table."""
+def _couplings(dataset: Dataset, points: Any) -> Any:
+    """A value for each coupling, or the [least, greatest] over the points of a table.
+
+    Coordinates count: a program that slices or joins tables leaves the configuration as it was.
+    """
     numbers = isinstance(points, list) and all(
         isinstance(p, dict) and all(isinstance(x, int | float) for x in p.values()) for p in points
     )
@@ -75,6 +78,9 @@ def _couplings(points: Any) -> Any:
     found: dict[str, Any] = {}
     for name in points[0] if points else ():
         values = [point[name] for point in points]
+        coordinate = dataset.get(name)
+        if coordinate is not None and np.size(coordinate):
+            values = np.ravel(coordinate).tolist()
         found[name] = values[0] if min(values) == max(values) else [min(values), max(values)]
     return found
 

@@ -128,7 +128,10 @@ def _keep_programs(folder: Path | None, none: bool) -> None:
         return
     folder = folder or compile_cache.default_folder()
     if folder is not None and (trouble := compile_cache.use(folder)):
-        click.echo(f"note: compiled programs are not kept: {trouble}", err=True)
+        click.echo(
+            f"note: compiled programs are not kept: {trouble}; give --cache DIR or --no-cache",
+            err=True,
+        )
 
 
 def _dashed(token: str) -> str:

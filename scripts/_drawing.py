@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from lattice_flows.run import Run
 
 _GO_ON = "give the same command with --resume"
+DRAWING = "drawing"
+"""The key of the command that made a file, in its provenance or its JSON."""
 
 
 @contextlib.contextmanager
@@ -53,7 +55,7 @@ def parts(
         yield Parts()
     elif resume and output.exists() and _is_made(output, record, overwrite):
         _output.say(f"{output} is finished")
-        Parts.of(output).remove()
+        Parts.of(output).sweep()
         yield None
     else:
         with Parts.open(output, record, resume=resume, overwrite=overwrite) as kept:
@@ -63,19 +65,29 @@ def parts(
 def _is_made(output: Path, record: Mapping[str, Any], overwrite: bool) -> bool:
     """Whether an output is what the command makes, and not to be replaced."""
     from lattice_flows.blocks import refuse_others
-    from lattice_flows.files import read_dataset
     from theories import LatticeFlowsError
 
-    if output.suffix == ".json":  # it doesn't tell
-        return not overwrite
     try:
-        made_by = read_dataset(output, lazy=("configuration",)).json("lf_provenance")
-        refuse_others(output, made_by.get("drawing"), record)
+        refuse_others(output, _made_by(output), record)
     except LatticeFlowsError:
         if overwrite:
             return False
         raise
     return True
+
+
+def _made_by(output: Path) -> Any:
+    """The record of the command that wrote a file, None where it has none."""
+    from lattice_flows.files import read_dataset
+    from lattice_flows.integrity import Damaged, read_json
+
+    if output.suffix != ".json":
+        dataset = read_dataset(output, lazy=("configuration",))
+        return dataset.json("lf_provenance").get(DRAWING)
+    try:
+        return read_json(output)[0].get(DRAWING)
+    except Damaged:
+        return None
 
 
 def record(command: str, **settings: Any) -> dict[str, Any]:
@@ -90,7 +102,7 @@ def record(command: str, **settings: Any) -> dict[str, Any]:
 
 def recorded(made: Any, record: Mapping[str, Any]) -> Any:
     """An ensemble or a scan whose provenance says what it was made by, for --resume to know it."""
-    return dataclasses.replace(made, provenance={**made.provenance, "drawing": record})
+    return dataclasses.replace(made, provenance={**made.provenance, DRAWING: record})
 
 
 def digest(run: "Run") -> str:

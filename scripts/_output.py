@@ -156,11 +156,13 @@ def deliver(
     as_json: bool,
     output: Path | None,
     save: Callable[[Path], None],
+    extra: Mapping[str, Any] | None = None,
 ) -> None:
     """Show results on stdout, and write them to `output`: JSON for .json, else by `save`.
 
-    One result is its own JSON object; several are the list "points" of one object. Written first:
-    what cannot be shown is not lost. What cannot be written is shown all the same.
+    One result is its own JSON object; several are the list "points" of one object. A JSON file
+    holds `extra` keys, too. Written first: what cannot be shown is not lost. What cannot be written
+    is shown all the same.
     """
     whole = results[0] if len(results) == 1 else {**_shared(results[0]), "points": list(results)}
     text = json_text(whole)  # made first: what cannot be reported is not written either
@@ -168,7 +170,7 @@ def deliver(
         text = readable(results[0]) if len(results) == 1 else summary(results)
     try:
         if output is not None and output.suffix == ".json":
-            write_json(output, whole)
+            write_json(output, {**whole, **(extra or {})})
         elif output is not None:
             save(output)
     finally:

@@ -8,7 +8,7 @@ import click
 
 from lattice_flows.interrupt import deferred
 from lattice_flows.reproduce import EXPERIMENTS, find
-from lattice_flows.scripts import _options, _output
+from lattice_flows.scripts import _options, _output, _training
 from lattice_flows.scripts._command import Command
 from lattice_flows.scripts._progress import progress
 
@@ -74,7 +74,7 @@ def reproduce(
     from lattice_flows.reproduce.experiment import Settings
     from lattice_flows.reproduce.record import reproduce as run_experiment
 
-    with deferred(_notify, lambda: _ABANDONED) as interrupted:
+    with deferred(_training.notify, lambda: _ABANDONED) as interrupted:
         settings = Settings(seed=seed or 0, progress=progress, interrupted=interrupted, **typed)
         record = run_experiment(experiment, settings)
     result = record.as_json()
@@ -93,10 +93,6 @@ def reproduce(
 
 
 _ABANDONED = "interrupted; runs are kept up to their last checkpoint: give the same command again"
-
-
-def _notify(signal: str) -> None:
-    _output.say(f"{signal}: saving after this step (Ctrl-C again stops at once)")
 
 
 def _readable(result: Mapping[str, Any]) -> str:

@@ -134,7 +134,8 @@ def scan(
                 if figure is not None:
                     _draw(file, figure)
 
-            _output.deliver(result.results, as_json, output, save)
+            made_by = {_drawing.DRAWING: record}
+            _output.deliver(result.results, as_json, output, save, made_by)
             parts.remove()
     _output.check_reliable(*result.results)
 

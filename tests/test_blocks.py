@@ -1,6 +1,7 @@
 """Draws in blocks: kept beside the output, carried on to the same numbers, refused for others."""
 
 import itertools
+import json
 from pathlib import Path
 
 import jax
@@ -129,7 +130,7 @@ def test_a_damaged_part_is_drawn_again(rng):
 
 def test_parts_of_other_work_are_refused():
     with opened() as parts:
-        Blocks(parts, lambda: False)
+        parts.save("point-0", {})
         with pytest.raises(LatticeFlowsError, match=r"in use by another process"), opened():
             pass
     for record in ({**RECORD, "n": 4}, {**RECORD, "seed": 0}):
@@ -141,6 +142,28 @@ def test_parts_of_other_work_are_refused():
         assert parts.folder is not None
         assert [p.name for p in parts.folder.glob("*.npz")] == ["record.npz"]
         parts.remove()
+    assert not list(Path().iterdir())
+
+
+def test_a_folder_without_parts_is_none():
+    """Of a command that was refused, say, or killed before its first draw."""
+    with pytest.raises(KeyError), opened():
+        raise KeyError
+    assert not list(Path().iterdir())
+    Path(".out.nc.parts").mkdir()
+    Parts(Path(".out.nc.parts")).save("record", {})
+    with opened({**RECORD, "n": 4}, resume=False) as parts:
+        parts.within("draws-0").save("000000000000", {})
+    with pytest.raises(LatticeFlowsError, match="begun before"):
+        opened({**RECORD, "n": 4}, resume=False).__enter__()
+
+
+def test_parts_at_work_are_not_swept():
+    with opened() as parts:
+        parts.save("point-0", {})
+        Parts.of(Path("out.nc")).sweep()
+        assert parts.load("point-0") is not None
+    Parts.of(Path("out.nc")).sweep()
     assert not list(Path().iterdir())
 
 
@@ -187,9 +210,22 @@ def test_what_is_finished_is_left_as_it_is(chain):
     assert "give it" in refused("scan", chain.path, "--resume", code=2)
 
 
+def test_json_tells_by_which_command_it_was_made(chain):
+    command = ("scan", chain.path, "--m", "-1.2:-0.8:2", "-n", 512, "-o", "out.json", "--resume")
+    assert call(*command).exit_code in (0, 3)
+    assert call(*command).stderr.endswith("out.json is finished\n")
+    made = json.loads(Path("out.json").read_text())
+    assert made["drawing"]["n"] == 512 and made["points"][0]["n"] == 512
+    assert "begun by another command (n 512, not 299)" in refused(*command, "-n", 299)
+    for text in ("{}", "no JSON"):
+        Path("out.json").write_text(text)
+        assert "begun by another command (command null" in refused(*command)
+        assert Path("out.json").read_text() == text
+
+
 def test_what_was_begun_is_not_lost_unasked():
-    with Parts.open(Path("out.nc"), RECORD, resume=False, overwrite=False):
-        pass
+    with opened(resume=False) as parts:
+        parts.save("point-0", {})
     assert "carry it on with --resume" in refused(*HMC)
     assert "begun by another command (command" in refused(*HMC, "--resume")
     assert call(*HMC, "--overwrite").exit_code == 3

@@ -45,6 +45,13 @@ def test_the_folder(settings, monkeypatch):
     assert compile_cache.default_folder() == Path("/ours")
 
 
+def test_a_user_without_a_home_keeps_nothing(settings, monkeypatch):
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    assert compile_cache.default_folder() is None
+    assert call("exact", "phi4", "--sites", 4).exit_code == 0
+
+
 def test_the_options(settings, tmp_path, monkeypatch):
     monkeypatch.setenv("LATTICE_FLOWS_CACHE", str(tmp_path / "variable"))
     exact = ("exact", "phi4", "--sites", 4)

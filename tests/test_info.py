@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray
 from command_line import call, refused
 from test_flips import THEORY, WRITERS, ensemble, results
 
@@ -56,6 +57,10 @@ def test_theory_couplings_sizes_and_what_failed():
     assert found["couplings"]["m"] == [0.25, 0.5]
     assert found["sizes"] == {"coupling_point": 2}
     assert found["reliable"] is False and found["unreliable_points"] == 2
+    with xarray.open_dataset("scan.nc") as scan:
+        scan.isel(coupling_point=[1]).to_netcdf("part.nc")
+    part = json.loads(call("info", "part.nc", "--json").stdout)
+    assert part["couplings"]["m"] == 0.5 and part["sizes"] == {"coupling_point": 1}
     ensemble(512).save("draws.nc")
     assert told("draws.nc")["sizes"]["draw"] == 512
     assert told("draws.nc")["couplings"]["m"] == 0.5

@@ -32,6 +32,15 @@ def test_device_precision_and_versions():
         assert origin()["precision"]["matmul"] == "highest"
 
 
+@pytest.mark.parametrize("error", [RuntimeError, AssertionError])  # as the platform is
+def test_what_is_computed_without_jax_needs_no_device(error, monkeypatch):
+    def devices():
+        raise error
+
+    monkeypatch.setattr(jax, "devices", devices)
+    assert {"device", "precision"}.isdisjoint(origin())
+
+
 def test_the_seed_is_there_once_it_is_used():
     assert "seed" not in origin()
     use_seed(0)
