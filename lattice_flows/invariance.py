@@ -101,8 +101,10 @@ def checked(ensemble: Any, measurement: Measurement) -> Measurement:
         ensemble.log_weights,
         orbit=ensemble.orbit,
     )
-    if found is None:
+    if found is None and measurement.failed:  # too few draws have weight
         return measurement
+    if found is None:  # what cannot be tested has not passed
+        return dataclasses.replace(measurement, failed=("invariance",))
     failed = measurement.failed + (() if found.passed else ("invariance",))
     return dataclasses.replace(measurement, failed=failed, invariance=found)
 

@@ -11,8 +11,10 @@ Higher states, and on short lattices transitions between excited states, bend C 
 and make Δ too large. How good the fit is does not tell them: a bias of three errors passes χ². So
 the window begins one decay length out, at the smallest r_min ≥ 1/Δ of the fit itself at which the
 p-value is above 0.05, or with the last three points where there is none. What is left of a bias
-depends on T Δ. The p-value is that of Hotelling's T², as S is itself an estimate (Toussaint &
-Freeman, arXiv:0808.2211).
+depends on T Δ. Where φ → -φ is no symmetry, states have means of their own, and C(r) contains the
+variance of these: a constant that is not fitted (with one, the fit takes the gap between excited
+states for Δ), and makes Δ too small unless T Δ is large. The p-value is that of Hotelling's T², as
+S is itself an estimate (Toussaint & Freeman, arXiv:0808.2211).
 """
 
 from collections.abc import Callable

@@ -90,6 +90,18 @@ def test_chains_too_noisy_for_a_gap_have_none():
         json.dumps(fit.as_json(), allow_nan=False)
 
 
+def test_the_command_says_where_the_gap_is_biased(tmp_path):
+    """Exact Δ .1087, and the fit is 8 errors too small: α makes a constant in C(r)."""
+    theory, rng = Phi4((16,)), np.random.default_rng(5)
+    for alpha, m, noted in ((0.03, 0.5, True), (0.0, 0.5, True), (0.0, -1.0, False)):
+        couplings = theory.from_values(m=m, alpha=alpha)
+        phi = theory.exact(couplings).sample(rng, 1000)
+        path = tmp_path / f"{alpha}{m}.nc"
+        Ensemble(theory, couplings, phi).save(path)
+        done = call("correlator", path)
+        assert done.exit_code == 0 and ("decay lengths" in done.stderr) == noted
+
+
 def test_command_gives_fit_and_covariance(tmp_path):
     theory = Phi4((8,))
     couplings = theory.from_values(m=0.3)

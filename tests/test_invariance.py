@@ -141,6 +141,16 @@ def test_too_few_draws_give_no_verdict():
     assert check_invariance(CHAIN, AT, phi, log_weights) is None
 
 
+def test_what_cannot_be_tested_has_not_passed(monkeypatch):
+    """Moves that move nothing, and weights that pass."""
+    phi, log_weights = reweighted(0.5, 512, 8)
+    ensemble = Ensemble(CHAIN, AT, phi, log_weights)
+    assert ensemble.measure().reliable
+    monkeypatch.setattr(Mover, "move", lambda self, phi: phi)
+    found = checked(ensemble, ensemble.measure())
+    assert found.failed == ("invariance",) and found.invariance is None
+
+
 def test_the_verdict_is_in_the_measurement_and_its_own():
     phi, log_weights = reweighted(0.5, 4096, 8)
     aligned = np.abs(np.sign(phi).sum(axis=1)) == 6
