@@ -46,19 +46,27 @@ def largest_pull(
     """The largest |O - O_ref|/σ, whose it is, and the threshold for the largest of all.
 
     What has no error, a symmetry's value or a mode never drawn, may differ by what the effective
-    draws could not have seen.
+    draws could not have seen. A reference that is NaN, lost in rounding errors, judges nothing; an
+    estimate that is NaN agrees with nothing.
     """
     effective = measurement.ess * measurement.n
     pulls = {}
     for name, found in measurement.observables.items():
         known = reference[name]
+        if np.isnan(known.value):
+            continue
         error = float(np.hypot(found.stderr, known.stderr))
         distance = abs(found.value - known.value)
-        if error > 0:
+        if np.isnan(found.value):
+            pulls[name] = np.inf
+        elif error > 0:
             pulls[name] = distance / error
         else:
             pulls[name] = 0.0 if distance <= _UNSEEN / effective else np.inf
+    if not pulls:
+        return 0.0, "none", np.inf
     each = 1 - (1 - FALSE_ALARM) ** (1 / len(pulls))
-    threshold = t_distribution.isf(each / 2, min(BLOCKS, effective) - 1)
+    # of two draws or so no error is known well enough to be judged by: other checks say that
+    threshold = t_distribution.isf(each / 2, max(1.0, min(BLOCKS, effective) - 1))
     worst = max(pulls, key=lambda name: pulls[name])
     return pulls[worst], worst, float(threshold)

@@ -137,13 +137,9 @@ def _columns(estimates: list[Estimate]) -> tuple[Array, Array]:
 
 
 def exact_correlator(exact: TransferMatrix | GaussianAnswers) -> Correlator:
-    """C(r) and Δ(r) of a chain or of the free field, without errors."""
+    """C(r) and Δ(r) of a chain or of the free field, without errors; NaN where not known."""
     r = exact.length // 2 + 1
-    if isinstance(exact, TransferMatrix):
-        value, gap = exact.connected_correlator()[:r], exact.correlator_gaps()
-    else:
-        value = _connected(np.append(exact.correlator()[:r], exact.magnetization))
-        gap = _gaps(value, exact.length)
+    value, gap = exact.connected_correlator()[:r], exact.correlator_gaps()
     none, ends = np.zeros(r), np.stack([value, value], axis=1)
     return Correlator(value, none, gap, none[1:], np.zeros((r, r)), ends, ends)
 

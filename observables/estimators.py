@@ -131,12 +131,11 @@ def from_blocks(
     function: Callable[[NDArray[np.float64]], ArrayLike],
     total: NDArray[np.float64],
     without: NDArray[np.float64],
-    inflation: float = 1.0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """What `jackknife` returns, from the sums over all draws and those without each block.
 
     total: (1+k,), the sum of the weights, then those of the weighted samples; without: (blocks,
-    1+k). The covariance is `inflation` times that of the blocks.
+    1+k).
     """
     evaluate = of_sums(function)
     plain = evaluate(total)
@@ -147,7 +146,7 @@ def from_blocks(
     centre = values.mean(axis=0)
     spread = values - centre
     spread[np.abs(spread) < ROUNDING * np.abs(centre)] = 0
-    covariance = inflation * (blocks - 1) / blocks * spread.T @ spread
+    covariance = (blocks - 1) / blocks * spread.T @ spread
     return blocks * plain - (blocks - 1) * centre, covariance
 
 

@@ -67,6 +67,8 @@ def autocovariance(deviations: Array) -> Array:
 
 
 def _summed(gamma: Array, window: int, total: int) -> Autocorrelation:
+    if np.isnan(gamma[0]):  # of a function that is not defined at the averages
+        return Autocorrelation(np.inf, 0.5, 0.0, 0)
     if gamma[0] <= 0:
         return Autocorrelation(0.0, 0.5, 0.0, 0)
     c = 2 * float(gamma[: window + 1].sum()) - gamma[0]  # eq. (35)

@@ -127,7 +127,7 @@ def _slices(sizes: Sequence[int]) -> Iterator[_Slice]:
 
 
 def estimates(values: Array, errors: Array, form: Shape) -> list[Estimate]:
-    """Values with their standard errors and intervals; none where an error is 0 or infinite."""
+    """Values with their standard errors and intervals; none where these are not finite numbers."""
     skewness, curvature = form.skewness, form.curvature
     a = (skewness + 3 * curvature) / 6
     b = (2 * skewness + 3 * curvature) / 6
@@ -140,7 +140,7 @@ def estimates(values: Array, errors: Array, form: Shape) -> list[Estimate]:
         bounds[name] = np.stack([values - errors * end for end in ends], axis=1)
     made = []
     for i, (value, error) in enumerate(zip(values, errors, strict=True)):
-        known = np.isfinite(error) and error > 0
+        known = error > 0 and all(np.isfinite(x[i]).all() for x in bounds.values())
         ends = {k: (float(x[i, 0]), float(x[i, 1])) for k, x in bounds.items()} if known else {}
         made.append(Estimate(float(value), float(error), **ends))
     return made

@@ -9,7 +9,12 @@ average a has in common with it is noise, told by their covariance over the bloc
 
     a - β·g,        β = Cov(g, g)⁻¹ Cov(g, a).
 
-(Owen & Zhou, J. Am. Stat. Assoc. 95, 135 (2000), for mixtures of proposals.)
+It is the intercept of a linear fit of a to g over the blocks, and the jackknife makes the fit anew
+without each block b. That changes it by l_b r_b/(1 - h_b), where r_b is the residual of b, h_b its
+leverage, and the intercept is Σ_b l_b a_b (Miller, Biometrika 61, 1 (1974)): β fits best the blocks
+that stand out, whose residuals are smaller than the noise. Errors from these alone are too small,
+by 3 to 4 % with eleven controls, and values biased by .2 of an error. (Owen & Zhou, J. Am. Stat.
+Assoc. 95, 135 (2000), for mixtures of proposals.)
 """
 
 from collections.abc import Callable
@@ -28,6 +33,8 @@ _BLOCKS_PER_CONTROL = 20
 _LEAST_BLOCKS_PER_CONTROL = 4  # with fewer the controls are let be
 # Controls which are combinations of the others but for noise add nothing.
 _COLLINEAR = 1e-7
+# A block with all that is known of a control but for this share leaves nothing to fit it with.
+_LEAST_REST = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,19 +84,15 @@ class Strata:
         total, without = self._leave_out(np.concatenate([columns, controls], axis=1), blocks)
 
         free = blocks - 1
-        inflation = 1.0
         if c:
-            beta, rank = _coefficients(without, c)
+            beta, without, rank = _regression(total, without, c)
             # taken from the sums, of which it is linear, not from functions of them: where a
             # control explains all the noise of an average, its logarithm has none
             total = total[:-c] - total[-c:] @ beta
-            without = without[:, :-c] - without[:, -c:] @ beta
             columns = columns - controls @ beta
-            # what is left is too small by the coefficients fitted, whose own errors add to it
             free -= rank
-            inflation = (blocks - 1) / free * (1 + rank / free)
 
-        values, covariance = from_blocks(function, total, without, inflation)
+        values, covariance = from_blocks(function, total, without)
         form = shape(of_sums(function), columns, sizes=self.sizes, uncertainty=2 / free)
         return values, covariance, form
 
@@ -116,10 +119,26 @@ class Strata:
         return estimate.moved(float(log_weights.max()))
 
 
-def _coefficients(without: NDArray[np.float64], c: int) -> tuple[NDArray[np.float64], int]:
-    """β (c, m-c) of the last c columns of (blocks, m) as controls of the others, their rank."""
+def _regression(
+    total: NDArray[np.float64], without: NDArray[np.float64], c: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+    """What the last c columns, as controls, leave of the others.
+
+    total: (m,), without: (blocks, m), as `_leave_out` gives them. Returns β (c, m-c), the sums
+    without each block, β fitted without it, too (blocks, m-c), and the rank of the controls.
+    """
+    blocks = len(without)
     spread = without - without.mean(axis=0)
-    size = np.linalg.norm(spread[:, -c:], axis=0)
+    controls, others = spread[:, -c:], spread[:, :-c]
+    size = np.linalg.norm(controls, axis=0)
     scale = np.where(size > 0, size, 1)
-    beta, _, rank, _ = np.linalg.lstsq(spread[:, -c:] / scale, spread[:, :-c], rcond=_COLLINEAR)
-    return beta / scale[:, None], int(rank)
+    u, s, vt = np.linalg.svd(controls / scale, full_matrices=False)
+    kept = s > _COLLINEAR * s[0]
+    u, inverse = u[:, kept], vt[kept].T / s[kept] / scale[:, None]
+    beta = inverse @ (u.T @ others)
+    residuals = others - u @ (u.T @ others)
+    leverage = 1 / blocks + (u**2).sum(axis=1)
+    weight = (blocks - 1) / blocks + u @ (total[-c:] @ inverse)
+    weight /= np.maximum(1 - leverage, _LEAST_REST)
+    whole = total[:-c] - total[-c:] @ beta
+    return beta, whole + weight[:, None] * residuals, int(kept.sum())

@@ -174,11 +174,11 @@ def output(
                 raise click.UsageError(
                     f"an ensemble is netCDF: name it {output.with_suffix('.nc')}"
                 )
-            resume = resumable and kwargs["resume"]
-            if resume and output is None:
+            if resumable and kwargs.get("resume") and output is None:
                 raise click.UsageError("--resume goes on with what -o FILE was begun with: give it")
             if output is not None:
-                refuse_existing(output, overwrite or (resume and output.exists()))
+                resumed = kwargs.get("resume", False) and output.exists()
+                refuse_existing(output, overwrite or resumed)
                 if suffixes and output.suffix not in ("", *suffixes):
                     raise click.UsageError(
                         f"{output} would not hold what its name says: end it in "

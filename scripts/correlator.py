@@ -82,7 +82,7 @@ def _result(
         at_distances, asymptotic = exact
         result["exact"] = {
             "correlator": at_distances.value.tolist(),
-            "gap": [None, *at_distances.gap.tolist()],
+            "gap": [None, *(x if x == x else None for x in at_distances.gap.tolist())],
             "energy_gap": asymptotic if asymptotic == asymptotic else None,
         }
     return result

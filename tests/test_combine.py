@@ -248,3 +248,20 @@ def test_a_control_takes_away_what_it_explains(rng):
     value, covariance = sources.jackknife(lambda a: a, (10 * known + unknown)[:, None])
     assert np.sqrt(covariance[0, 0] * 20_000) == pytest.approx(1, rel=0.15)
     assert abs(value[0]) < 5 / np.sqrt(20_000)
+
+
+def test_controls_fitted_to_few_blocks_do_no_harm():
+    """⟨(Σ g)²⟩ = 20 of ten controls g with heavy tails, 200 draws, 400 times.
+
+    The fit follows the blocks that stand out, in which the controls are large: uncorrected, the
+    mean of all is off by 0.6, 5.9 of its errors. Four are allowed: one false alarm in 10⁴.
+    """
+    rng, found = np.random.default_rng(7), []
+    for _ in range(400):
+        g = rng.laplace(size=(200, 10))
+        value, covariance = Strata((200,), g).jackknife(lambda a: a, g.sum(axis=1)[:, None] ** 2)
+        found.append((value[0], covariance[0, 0]))
+    values, variances = np.array(found).T
+    scatter = values.std()
+    assert abs(values.mean() - 20) < 4 * scatter / np.sqrt(400)
+    assert 0.88 < scatter / np.sqrt(variances.mean()) < 1.12

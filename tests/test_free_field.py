@@ -13,6 +13,7 @@ from command_line import call, refused
 from helpers import free_answers
 from scipy import stats
 
+import observables
 from lattice_flows import checkpoint
 from lattice_flows.config import Config
 from lattice_flows.ensemble import Ensemble
@@ -102,6 +103,22 @@ def test_an_ensemble_knows_the_exact_correlator():
     found, (known, gap) = ensemble.correlator(), exact
     assert np.all(np.abs(found.value - known.value) < 4.5 * found.stderr)
     np.testing.assert_allclose(known.gap, gap, rtol=1e-10)  # one pole alone
+
+
+def test_a_correlator_below_rounding_errors_has_its_gap(tmp_path):
+    """C(32) of 64 sites is e^{-56} of C(0); of draws that are far from it the table is complete."""
+    theory = FreeField((64,))
+    couplings = theory.from_values(mass_squared=4.0)
+    exact = theory.exact(couplings)
+    gap = 2 * np.arcsinh(1.0)
+    known = observables.exact_correlator(exact)
+    np.testing.assert_allclose(known.gap, gap, rtol=1e-12)
+    assert known.value[32] == pytest.approx(2 * known.value[0] * np.exp(-32 * gap), rel=1e-9)
+    Ensemble(theory, couplings, exact.sample(np.random.default_rng(0), 200)).save(
+        tmp_path / "draws.nc"
+    )
+    found = json.loads(call("correlator", tmp_path / "draws.nc", "--json").stdout)
+    np.testing.assert_allclose(found["exact"]["gap"][1:], gap, rtol=1e-12)
 
 
 @pytest.mark.parametrize("value", [1e-320, 1e300])

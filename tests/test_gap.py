@@ -76,6 +76,20 @@ def test_covariance_is_that_of_repeated_experiments():
     assert np.all(np.linalg.eigvalsh(rho) > 0)
 
 
+def test_chains_too_noisy_for_a_gap_have_none():
+    """Deep wells: Δ = 4e-6, Δ² of 300 draws is of either sign."""
+    theory, rng = Phi4((16,)), np.random.default_rng(1)
+    couplings = theory.from_values(m=1.0, alpha=0.0)
+    phi = theory.exact(couplings).sample(rng, 300)
+    fits = [
+        observables.correlator(theory, phi, couplings=couplings, chains=chains).fit
+        for chains in (None, 4)
+    ]
+    for fit in fits:
+        assert fit is not None and fit.as_json()["stderr"] is None
+        json.dumps(fit.as_json(), allow_nan=False)
+
+
 def test_command_gives_fit_and_covariance(tmp_path):
     theory = Phi4((8,))
     couplings = theory.from_values(m=0.3)

@@ -108,3 +108,14 @@ def test_what_is_exact_or_unknown_has_no_interval():
     assert average(np.random.default_rng(0).normal(size=300), lone).interval_95 is None
     report = average(np.random.default_rng(0).normal(size=300)).as_json()
     assert report["interval_68"][0] < report["value"] < report["interval_68"][1]
+
+
+def test_a_function_that_ends_close_by_has_an_error_and_no_interval():
+    """√⟨x⟩ half an error from 0: jackknife samples are defined, a whole error off it is not."""
+    from observables import reweighted
+
+    x = np.tile([-1.0, 1.0], 500) + 0.5 / np.sqrt(1000)
+    with np.errstate(invalid="ignore"):
+        (found,) = reweighted(np.sqrt, x[:, None])
+    assert np.isfinite(found).all() and found.stderr > 0
+    assert found.intervals == {}

@@ -427,3 +427,14 @@ def test_a_tiny_orthant_keeps_its_digits():
     below = integrate.dblquad(weight, -5, 0, -5, 0, epsabs=0, epsrel=1e-10)[0]
     expected = below / np.exp(exact.log_z)
     assert exact.probability_all_negative == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+def test_gaps_of_lost_correlators_are_not_known(alpha):
+    """Of 100 sites C(r) falls to e^{-88}, below the rounding of x_00²: Δ(50) was .01."""
+    theory = Phi4((100,))
+    exact = TransferMatrix(theory, theory.from_values(m=-4.0, alpha=alpha))
+    gaps = exact.correlator_gaps()
+    assert np.isnan(gaps[-1]) and np.isfinite(gaps[:30]).all()
+    # the asymptotic gap from a third of the way on, where higher states are gone
+    np.testing.assert_allclose(gaps[12:][np.isfinite(gaps[12:])], exact.energy_gap, rtol=1e-3)

@@ -39,6 +39,28 @@ def test_what_has_no_error_may_differ_by_what_was_not_seen():
     assert largest_pull(lost, {"mode": Estimate(0.004, 0.0)})[0] == 0
 
 
+def test_a_reference_that_is_not_known_hides_no_other():
+    """Of an almost even theory ⟨M⟩ is lost in rounding errors, and stands first in the table."""
+    measurement = measured([0.0, 50.0])
+    reference = {"o0": Estimate(np.nan, 0.0), "o1": Estimate(1.0, 0.0)}
+    pull, worst, threshold = largest_pull(measurement, reference)
+    assert (pull, worst) == (pytest.approx(50.0), "o1") and pull > threshold
+    nothing = {name: Estimate(np.nan, 0.0) for name in reference}
+    pull, _, threshold = largest_pull(measurement, nothing)
+    assert pull <= threshold
+
+
+def test_an_estimate_that_is_nan_agrees_with_nothing():
+    lost = Measurement({"o": Estimate(np.nan, np.nan)}, None, 1.0, 1e-3, 1000)
+    pull, _, threshold = largest_pull(lost, {"o": Estimate(0.0, 0.0)})
+    assert pull > threshold
+
+
+def test_one_effective_draw_has_a_threshold():
+    few = Measurement({"o": Estimate(1.0, 0.1)}, None, 0.001, 1.0, 1000)
+    assert largest_pull(few, {"o": Estimate(0.0, 0.0)})[2] > 4
+
+
 def test_log_z_may_be_off_by_four_errors():
     assert failed_log_z(Estimate(10.39, 0.1), 10.0) == ()
     assert failed_log_z(Estimate(9.59, 0.1), 10.0) == ("log_z",)

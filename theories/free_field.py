@@ -67,8 +67,11 @@ class GaussianAnswers:
     """The exact answers of the free field at given couplings; all in float64.
 
     Every average is one of Gaussians: M ~ N(0, 1/(2M²V)), ⟨φ⁴⟩ = 3⟨φ²⟩², ⟨S⟩ = V/2. Slices that are
-    perpendicular to the first direction decay with the pole of their propagator at zero momentum,
-    4 sinh²(E/2) = M².
+    perpendicular to the first direction decay with the pole E of their propagator at zero momentum,
+
+        C(r) = cosh(E (L/2 - r)) / (4 A sinh E sinh(E L/2)),    4 sinh²(E/2) = M²,
+
+    L the length in that direction and A = V/L: with E exactly, at every r.
 
     Raises LatticeFlowsError for invalid couplings, and where M² is beyond double precision.
     """
@@ -91,8 +94,18 @@ class GaussianAnswers:
 
     def correlator(self) -> np.ndarray:
         """⟨φ̄_0 φ̄_r⟩ of the means of slices across the first direction, r = 0 … L-1."""
-        propagator = self.theory.propagator(self.couplings)
-        return propagator.reshape(self.length, -1).mean(axis=1)
+        gap, r = self.energy_gap, np.arange(self.length)
+        area = self.theory.sites // self.length
+        decay = np.exp(-gap * r) + np.exp(-gap * (self.length - r))
+        return decay / (-np.expm1(-gap * self.length) * 4 * area * np.sinh(gap))
+
+    def connected_correlator(self) -> np.ndarray:
+        """The same: ⟨φ⟩ = 0."""
+        return self.correlator()
+
+    def correlator_gaps(self) -> np.ndarray:
+        """Δ(r) = arcosh((C(r-1) + C(r+1)) / 2C(r)) for r = 1 … L/2."""
+        return np.full(self.length // 2, self.energy_gap)
 
     def observables(self) -> dict[str, Any]:
         """Every exact observable by its usual name; `correlator` is an array, by distance."""

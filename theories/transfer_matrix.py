@@ -194,14 +194,20 @@ class TransferMatrix:
         return self.connected_correlator() + self._mean**2
 
     def correlator_gaps(self) -> np.ndarray:
-        """Δ(r) = arcosh((C(r-1) + C(r+1)) / 2C(r)) for r = 1 … N/2."""
+        """Δ(r) = arcosh((C(r-1) + C(r+1)) / 2C(r)) for r = 1 … N/2.
+
+        NaN where C(r) is lost in the rounding errors of the x_jk, squared.
+        """
         differences = np.subtract.outer(self._deficits, self._deficits)
         terms = (differences * self._position) ** 2
         bends = [
             self._kappa ** (r - 1) @ terms @ self._kappa ** (self.length - r - 1)
             for r in range(1, self.length // 2 + 1)
         ]
-        ratios = np.array(bends) / self._excess / self.connected_correlator()[1 : len(bends) + 1]
+        connected = self.connected_correlator()
+        there = connected[1 : len(bends) + 1]
+        lost = there < _KNOWN * (8 * EPSILON) ** 2 * connected[0]
+        ratios = np.array(bends) / self._excess / np.where(lost, np.nan, there)
         return 2 * np.arcsinh(np.sqrt(ratios) / 2)
 
     @property
