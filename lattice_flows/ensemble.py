@@ -280,6 +280,11 @@ def _rows(
     stored = _numbers(dataset, "configuration")
     dimensions = dataset.variables["configuration"].dimensions
     sites = site_dimensions(theory)
+    if sites == dimensions[-len(sites) :] and stored.shape[-len(sites) :] != tuple(theory.shape):
+        raise LatticeFlowsError(
+            f"{dataset.path} has configurations of shape {stored.shape}, which do not fit the "
+            f"lattice {tuple(theory.shape)}: slice along chain and draw alone"
+        )
     if np.prod(stored.shape) < _IN_MEMORY:
         stored = np.asarray(stored, dtype=np.float64)
     if dimensions == ("draw", *sites):

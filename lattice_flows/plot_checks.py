@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import theories
+from lattice_flows.ensemble import Ensemble
 from lattice_flows.files import Dataset
 from lattice_flows.plot_style import coupling_names, estimated
+from lattice_flows.rows import slices
 from theories.errors import LatticeFlowsError
 
 _LARGEST = 1e100  # of a number in a figure
@@ -22,14 +24,14 @@ def check(dataset: Dataset) -> None:
     config = dataset.json("lf_config")
     if not isinstance(config, dict) or not isinstance(config.get("theory"), str):
         _refuse(dataset, "it does not say which theory it is of")
-    theory = theories.make(config["theory"], _shape(dataset, config.get("shape")))
+    theories.make(config["theory"], _shape(dataset, config.get("shape")))
     kind = dataset.attributes["lf_format"]
     dimensions = ("coupling_point",) if kind == "scan" else ()
     for name in coupling_names(dataset):
         if not np.all(_finite(_numbers(dataset, name, dimensions))):
             _refuse(dataset, f"{name} is not finite")
     if kind == "ensemble":
-        _check_ensemble(dataset, theory.shape)
+        _check_ensemble(dataset)
     else:
         _check_estimates(dataset, dimensions)
         _check_curves(dataset)
@@ -64,22 +66,15 @@ def _numbers(dataset: Dataset, name: str, dimensions: tuple[str, ...]) -> NDArra
     return data
 
 
-def _check_ensemble(dataset: Dataset, shape: tuple[int, ...]) -> None:
-    phi = np.asarray(dataset["configuration"])
-    draws = phi.shape[: -len(shape)]
-    if phi.dtype.kind != "f" or phi.shape[len(draws) :] != shape or len(draws) not in (1, 2):
-        _refuse(dataset, f"its configurations of shape {phi.shape} do not fit the lattice {shape}")
-    if np.prod(draws) < 2:
+def _check_ensemble(dataset: Dataset) -> None:
+    """What `Ensemble` does not refuse: too few draws, and numbers that no axis shows."""
+    ensemble = Ensemble.read(dataset)
+    if len(ensemble) < 2:
         _refuse(dataset, "it has fewer than two draws")
-    if not np.all(_finite(phi)):
+    if not all(np.all(_finite(phi)) for phi in slices(ensemble.configurations)):
         _refuse(dataset, "configuration is not finite")
-    log_weight = dataset.get("log_weight")
-    if log_weight is not None:
-        log_weight = np.asarray(log_weight)
-        if log_weight.dtype.kind != "f" or log_weight.shape != draws:
-            _refuse(dataset, "log_weight does not fit the configurations")
-        if not np.all(_finite(log_weight)):
-            _refuse(dataset, "log_weight is not finite")
+    if ensemble.log_weights is not None and not np.all(_finite(ensemble.log_weights)):
+        _refuse(dataset, "log_weight is not finite")
 
 
 def _check_estimates(dataset: Dataset, dimensions: tuple[str, ...]) -> None:

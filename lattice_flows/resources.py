@@ -42,9 +42,10 @@ def refuse_memory(what: str, needed: float) -> None:
 def refuse_draws(n: int, sites: int, output: Path | None) -> None:
     """Raise LatticeFlowsError where n configurations do not fit on the disk of `output`.
 
+    Beside the parts that may be there already (blocks.py) they are there twice, joined and written.
     Where nothing is written, in memory.
     """
-    needed = 8.0 * n * (sites + 1)
+    needed = 8.0 * n * (sites + 1) * (1 if output is None else 2)
     what = f"{_count(n)} configurations of {_count(sites)} sites"
     if output is None:
         refuse_memory(what, needed)

@@ -92,7 +92,7 @@ def scan(
         from lattice_flows.scanning import scan as scan_sampler
 
         sampler = Sampler.load(run, double)
-        refuse_draws(n, sampler.theory.sites, None)
+        refuse_draws(n, sampler.theory.sites, None if combine else output)
         _output.announce(config.theory, config.shape, points)
         _output.note_unfinished(sampler)
         couplings = [sampler.theory.from_values(**point) for point in points]

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import jax
@@ -22,6 +23,7 @@ import theories
 from lattice_flows.config import Config
 from lattice_flows.files import Variable, read_dataset, write_dataset
 from lattice_flows.plots import plot_file
+from lattice_flows.resources import refuse_draws
 from lattice_flows.scripts import _environment, _options, _output, _streams
 from lattice_flows.scripts._command import Command, Failure
 from lattice_flows.scripts._progress import progress
@@ -204,6 +206,15 @@ def test_commands_do_not_share_random_numbers():
 
 
 # out of bounds
+
+
+def test_draws_are_on_the_disk_twice_while_they_are_written(monkeypatch, tmp_path):
+    """Joined, and in the output: 8 bytes a number."""
+    free = SimpleNamespace(free=2 * 8 * 10_000 * (16 + 1))
+    monkeypatch.setattr("lattice_flows.resources.shutil.disk_usage", lambda path: free)
+    refuse_draws(10_000, 16, tmp_path / "e.nc")
+    with pytest.raises(LatticeFlowsError, match=r"of disk, of 2.59 MiB free"):
+        refuse_draws(10_001, 16, tmp_path / "e.nc")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,10 @@ import pytest
 import xarray
 
 import theories
+from lattice_flows import rows
 from lattice_flows.ensemble import Ensemble
+from lattice_flows.files import StoredArray
+from lattice_flows.plots import plot_file
 from observables import kish_ess
 from theories.errors import LatticeFlowsError
 
@@ -86,6 +89,7 @@ def test_a_slice_of_the_chains_is_an_ensemble():
     ("kind", "change", "message"),
     [
         ("flow", lambda d: d.drop_vars("log_weight"), "not their log_weight"),
+        ("flow", lambda d: d.isel(site=slice(3)), "sliced.nc has .* do not fit the lattice"),
         ("flow", lambda d: d.isel(draw=3), "configurations along site, not along"),
         ("flow", lambda d: d.transpose(), "configurations along site, draw, not along"),
         ("flow", lambda d: d.assign_coords(m=0.9), "says that m is 0.5, and something else"),
@@ -161,3 +165,30 @@ def test_large_ensembles_stay_on_disk(monkeypatch):
         if kind == "flow":
             slopes = loaded.derivatives(["m"])
             assert slopes == whole.derivatives(["m"])
+
+
+@pytest.mark.parametrize("kind", ["flow", "chains"])
+def test_figures_of_large_ensembles_leave_them_on_disk(kind, monkeypatch):
+    """Whatever is read of the configurations at once is less than all of them."""
+    make(kind).save("whole.nc")
+    monkeypatch.setattr("lattice_flows.ensemble._IN_MEMORY", 0)
+    monkeypatch.setattr(rows.slices, "__defaults__", (64,))
+    read, plainly = [], StoredArray.__getitem__
+
+    def noted(self, index):
+        found = plainly(self, index)
+        if found.ndim > 1:
+            read.append(found.size)
+        return found
+
+    monkeypatch.setattr(StoredArray, "__getitem__", noted)
+    plot_file("whole.nc")
+    assert 0 < max(read) < 240 * 4 / 2
+
+
+def test_numbers_that_no_axis_shows_are_not_drawn():
+    large = make("exact")
+    large.configurations[7] = 1e200
+    large.save("large.nc")
+    with pytest.raises(LatticeFlowsError, match=r"large\.nc is damaged.*configuration"):
+        plot_file("large.nc")
