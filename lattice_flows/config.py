@@ -280,7 +280,7 @@ class Config:
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := sorted(record.keys() - known):
             refuse(f"{where} has unknown keys ({', '.join(unknown)}): written by another version?")
-        if missing := sorted({"theory", "shape", "couplings"} - record.keys()):
+        if missing := [n for n in ("theory", "shape", "couplings") if n not in record]:
             refuse(f"{where} lacks {', '.join(missing)}: restore it, or train a new run")
         config = cls(**record)
         if lost := sorted(config.couplings.keys() - record["couplings"].keys()):

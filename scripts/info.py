@@ -6,19 +6,21 @@ from typing import Any
 
 import click
 
-from lattice_flows.scripts import _output
+from lattice_flows.scripts import _options, _output
 from lattice_flows.scripts._command import Command, Failure
 
 
 @click.command(cls=Command)
 @click.argument("path", metavar="FILE|RUN", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def info(path: Path, as_json: bool) -> None:
+@_options.output("Write the JSON object.", suffixes=(".json",))
+@_options.x64
+@_options.common
+def info(path: Path, output: Path | None, overwrite: bool, as_json: bool, seed: int | None) -> None:
     """What a file or a run is, and whether it is intact.
 
     Theory, lattice, couplings and sizes; whether its numbers can be relied on, and which checks
     failed; the versions it was made with and, where they differ, those here; of runs, how far the
-    training is. Exit code 1 says that it is damaged.
+    training is. Exit code 1 says that it is damaged. --x64 and --seed change nothing.
 
     \b
     Examples:
@@ -28,6 +30,8 @@ def info(path: Path, as_json: bool) -> None:
     from lattice_flows.info import describe_path
 
     found = describe_path(path)
+    if output is not None:
+        _output.write_json(output, found)
     _output.show(_output.json_text(found) if as_json else _readable(found))
     if found["damage"]:
         raise Failure(found["damage"][0])

@@ -19,6 +19,8 @@ from lattice_flows.scripts.cli import main
 
 # theory, lattice and couplings, before the work begins
 ANNOUNCED = r"[a-z0-9-]+  [0-9x]+ (?:sites|dimensions)(?:  [a-z_]+ [-+.e:0-9]+)*\n"
+# how far the work has come
+PROGRESS = r"(?:sample|hmc|scan|evaluate) [^\n]+ \d+/\d+  \d+ s[^\n]*\n"
 SINGLE_WELL = {"lam": 1.0, "alpha": 0.1}
 
 
@@ -32,7 +34,7 @@ def refused(*args: object, code: int = 1) -> str:
     result = call(*args)
     assert result.exit_code == code, result.output
     assert result.stdout == ""
-    said = re.fullmatch(rf"(?:{ANNOUNCED})?(Error: [^\n]+\n)", result.stderr)
+    said = re.fullmatch(rf"(?:{ANNOUNCED})?(?:{PROGRESS})*(Error: [^\n]+\n)", result.stderr)
     assert said, result.stderr
     return said[1]
 
@@ -51,6 +53,6 @@ def small_run(path: Path, size: float, **settings) -> Run:
         flow.base.init(), field | {"backbone": {**field["backbone"], "b": jnp.zeros(2)}}
     )
     single = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params)
-    checkpoint.save(run.path / "checkpoint.npz", {"params": single})
+    checkpoint.save(run.path / "checkpoint.npz", {"params": single, "step": run.config.steps})
     run.finish()
     return run

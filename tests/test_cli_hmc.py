@@ -52,8 +52,9 @@ def test_too_few_draws_leave_with_3_and_are_written():
     few = ["-n", 10, "--chains", 4, "--warm-up", 5, "--every", 1]
     result = call("hmc", "phi4", "--shape", "2x2", *few, "-o", "few.nc", "--json")
     assert result.exit_code == 3
-    assert result.stderr.startswith("Error: unreliable: 12 draws with an autocorrelation time")
-    assert result.stderr.count("\n") == 1
+    *_, error = result.stderr.splitlines()
+    assert error.startswith("Error: unreliable: 12 draws with an autocorrelation time")
+    assert result.stderr.count("Error") == 1
     answer = json.loads(result.stdout, parse_constant=pytest.fail)
     assert answer["exact"] is None and answer["shape"] == [2, 2]
     assert len(Ensemble.load("few.nc")) == 12

@@ -37,14 +37,15 @@ def copy(chain, tmp_path) -> Run:
 
 
 def test_evaluate_prints_all_that_the_design_promises(chain):
-    result = call("evaluate", chain.path, "--m", -1.0, "-n", 512, "--json")
+    result = call("evaluate", chain.path, "--m", -1.0, "-n", 512, "--seed", 2, "--json")
     assert result.exit_code == 0 and result.stderr == ""
     report = json.loads(result.stdout, parse_constant=pytest.fail)
     assert report["theory"] == "phi4" and report["shape"] == [4] and report["reliable"] is True
     assert report["couplings"] == {"m": -1.0, "lam": 1.0, "alpha": 0.1}
     assert set(report["observables"]) | {"log_z"} == set(LONG_NAMES)
     for pair in [*report["observables"].values(), report["log_z"]]:
-        assert pair.keys() == {"value", "stderr"} and pair["stderr"] >= 0
+        assert pair.keys() - {"interval_68", "interval_95"} == {"value", "stderr"}
+        assert pair["stderr"] >= 0
     for name in ("ess", "max_weight_share", "ess_reverse", "ess_forward"):
         assert 0 < report[name] <= 1 + 1e-9
     assert report["ess"] == report["ess_reverse"]
@@ -102,7 +103,7 @@ def test_an_unfinished_run_says_so_and_so_do_its_files(copy):
     result = call("sample", copy.path, "--m", -1.0, "-n", 512, "-o", "ensemble.nc")
     assert result.exit_code == 0
     note = f"note: {copy.path} is at step 3 of {copy.config.steps}\n"
-    assert result.stderr == note
+    assert note in result.stderr
     said = Ensemble.load("ensemble.nc").provenance
     assert (said["step"], said["steps"], said["finished"]) == (3, copy.config.steps, False)
     assert (
@@ -142,7 +143,7 @@ def test_hmc_and_exact_samples_tell_the_same_of_a_chain(chain):
 def test_a_scan_of_a_torus_has_no_exact_columns(torus):
     assert call("scan", torus.path, "-n", 1024, "-o", "scan.nc").exit_code == 0
     with xarray.open_dataset("scan.nc") as scan:
-        assert scan.sizes == {"coupling_point": 1}
+        assert scan.sizes == {"coupling_point": 1, "bound": 2}
         assert not [name for name in scan.variables if "exact" in name or "curve" in name]
         assert scan["phi2_stderr"] > 0
 
@@ -196,7 +197,7 @@ def test_an_ensemble_measured_is_what_sampling_said(chain):
 
 def test_extrapolation_is_insisted_on(chain):
     for name in COMMANDS:
-        args = (name, chain.path, "--m", -0.7, "-n", 512, "-o", f"{name}.nc")
+        args = (name, chain.path, "--m", -0.7, "-n", 512, "--seed", 5, "-o", f"{name}.nc")
         assert "outside what the run was trained on (m -1.2:-0.8" in refused(*args)
         assert call(*args, "--extrapolate").exit_code == 0
         assert Path(f"{name}.nc").exists()
@@ -284,7 +285,8 @@ def test_files_and_values_are_refused_before_anything_is_drawn(chain, args, word
 
 
 def test_what_cannot_be_written_is_shown(chain):
-    result = call("evaluate", chain.path, "--m", -1.0, "-n", 512, "-o", "/proc/none.nc", "--json")
+    args = ("evaluate", chain.path, "--m", -1.0, "-n", 512, "--seed", 2)
+    result = call(*args, "-o", "/proc/none.nc", "--json")
     assert result.exit_code == 1 and "cannot write" in result.stderr
     assert json.loads(result.stdout)["reliable"]
 
@@ -327,6 +329,7 @@ def test_two_processes_cannot_train_one_run(copy):
         assert "in use by another process" in message and str(holder.pid) in message
         assert (copy.path / "checkpoint.npz").read_bytes() == before
         # reading does not disturb: a run may be looked at while it is trained
-        args = ("evaluate", copy.path, "--m", -1.0, "-n", 512, "--json")
-        assert call(*args).exit_code == 0
+        args = ("evaluate", copy.path, "--m", -1.0, "-n", 512, "--seed", 2, "--json")
+        result = call(*args)
+        assert result.exit_code == 0, result.output
         holder.kill()

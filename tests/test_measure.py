@@ -174,7 +174,7 @@ def test_one_draw_with_all_the_weight_has_an_infinite_error_and_valid_json():
     assert report["observables"]["phi2"]["stderr"] is None
     assert report["log_z"]["value"] == pytest.approx(800 - np.log(500), abs=1)
     known = {"observables", "log_z", "ess", "max_weight_share", "reliable", "failed", "n"}
-    assert set(report) == known
+    assert set(report) == known | {"invariance"}
     assert report["failed"] == ["effective_draws", "weight_share", "overlap", "errors"]
 
 

@@ -193,7 +193,11 @@ def test_trainings_are_kept_and_carried_on(tmp_path, monkeypatch):
     config = Config("phi4", (16,), {"m": 0.25, "alpha": 0.01}, steps=40, batch=64, width=8)
     case = chains.Case("m = 0.25", "a", config, {"free_energy": Estimate(-9.78, 0.001)})
     folder = tmp_path / "a-0"
-    stopped = Settings(runs=tmp_path, interrupted=iter((False, True)).__next__)
+
+    def recorded() -> bool:
+        return Run.exists(folder) and bool(Run.open(folder).history())
+
+    stopped = Settings(runs=tmp_path, interrupted=recorded)
     with pytest.raises(Interrupted, match="the same command again"):
         chains.judge(stopped, [case])
     assert [record["step"] for record in Run.open(folder).history()] == [20]
