@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("in_an_empty_directory")
 
 def scanned(run: Run, *more: object, code: int | None = 0) -> list[dict]:
     """The points that a scan of `run` reports; it leaves scan.nc, and scan.png where asked."""
-    args = ("scan", run.path, "-n", 512, "-o", "scan.nc", "--overwrite", "--json", "--seed", 3)
+    args = ("scan", run.path, "-n", 2048, "-o", "scan.nc", "--overwrite", "--json", "--seed", 3)
     result = call(*args, *more)
     assert code is None or result.exit_code == code, result.output
     whole = json.loads(result.stdout, parse_constant=pytest.fail)
@@ -43,7 +43,8 @@ def test_derivatives_are_columns_of_their_own(chain):
     with xarray.open_dataset("scan.nc") as scan:
         for name in before.variables:
             np.testing.assert_array_equal(before[name], scan[name])
-        added = {v for n in names for v in (n, f"{n}_stderr", f"{n}_exact")}
+        parts = ("", "_stderr", "_exact", "_interval_68", "_interval_95")
+        added = {f"{name}{part}" for name in names for part in parts}
         assert set(scan.variables) - set(before.variables) == added
         assert scan["d_phi2_d_m"].attrs["ancillary_variables"] == (
             "d_phi2_d_m_stderr d_phi2_d_m_exact"
@@ -69,8 +70,8 @@ def test_of_a_single_point_derivatives_are_with_respect_to_all_couplings(torus):
         f"d_{name}_d_{theta}" for name in LONG_NAMES for theta in ("m", "lam", "alpha")
     }
     assert point["exact"] is None
-    text = call("scan", torus.path, "-n", 512, "--derivatives").stdout
-    assert re.search(r"^  d_phi2_d_lam +-[\d.]+ ± [\d.]+$", text, re.MULTILINE)
+    text = call("scan", torus.path, "-n", 2048, "--derivatives").stdout
+    assert re.search(r"^  d_phi2_d_lam +-[\d.]+ ± [\d.]+(?: \(68 %: [^)]+\))?$", text, re.MULTILINE)
 
 
 def test_couplings_scanned_together_have_a_derivative_each(tmp_path):
@@ -92,9 +93,9 @@ def test_a_combined_scan_uses_all_draws_everywhere(chain):
     assert Path("scan.png").read_bytes().startswith(b"\x89PNG")
     legend = [text.get_text() for text in plot_file("scan.nc").legends[0].get_texts()]
     assert legend == ["exact", "flow, all draws at each point"]
-    assert [p["n"] for p in points] == [4 * 512] * 4
+    assert [p["n"] for p in points] == [4 * 2048] * 4
     with xarray.open_dataset("scan.nc") as scan:
-        np.testing.assert_array_equal(scan["n"], 4 * 512)
+        np.testing.assert_array_equal(scan["n"], 4 * 2048)
         assert np.all(scan["ess"] * scan["n"] > 1.3 * alone["ess"] * alone["n"])
         for name in ("abs_magnetization", "susceptibility_abs", "phi2", "log_z"):
             assert np.all(scan[f"{name}_stderr"] < 0.8 * alone[f"{name}_stderr"]), name
@@ -118,7 +119,7 @@ def test_an_adaptive_scan_adds_points_to_the_range_it_began_with(chain):
 
 def test_an_adaptive_scan_can_be_combined(chain):
     points = scanned(chain, "--adaptive", 5, "--combine")
-    assert [p["n"] for p in points] == [5 * 512] * 5
+    assert [p["n"] for p in points] == [5 * 2048] * 5
     assert [p["couplings"]["m"] for p in points][::4] == [-1.2, -0.8]
     with xarray.open_dataset("scan.nc") as scan:
         check_exact(scan, LONG_NAMES)

@@ -52,7 +52,8 @@ def test_a_free_field_in_two_dimensions():
         for shift in itertools.product(range(4), range(5))
     ]
     names = [str(i) for i in range(20)]
-    values, errors, mixing = measure_chains(lambda a: a, np.stack(products, axis=1), 32, names)
+    found, mixing = measure_chains(lambda a: a, np.stack(products, axis=1), 32, names)
+    values, errors = np.array(found).T
     exact = theory.propagator(ensemble.couplings).reshape(-1)
     assert np.all(np.abs(values - exact) < 3.5 * errors)
     # where P is the covariance every mode swings at the rate 1, and hardly remembers anything
