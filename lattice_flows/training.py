@@ -105,6 +105,15 @@ class Trainer:
             known = known._replace(base=self._compiled_base(plan, key))
         return self._compiled_init(plan, key, known)
 
+    def shapes(self, key: jax.Array) -> State:
+        """Shapes and types of the state, without computing it.
+
+        Of the plain functions: jax does not trace a program that has compiler options of its own.
+        """
+        plan = self.plan
+        base = jax.eval_shape(self._base, plan, key)
+        return jax.eval_shape(self._init, plan, key, Params(base, None, None, None))
+
     def advance(self, state: State, steps: int) -> tuple[State, dict[str, float]]:
         """The state `steps` steps on, and the means of their metrics, of CHUNK at most."""
         state, metrics = self.take(state, steps)
@@ -272,7 +281,7 @@ def train(
     """
     trainer, key = trainer_for(run.config), jax.random.key(run.config.seed)
     if resume and run.has_checkpoint:
-        state = State(**run.load(jax.eval_shape(trainer.init, key)._asdict()))
+        state = State(**run.load(trainer.shapes(key)._asdict()))
         refuse_not_finite(state.params, f"the checkpoint of {run.path}")
         run.note_restart()
     else:
