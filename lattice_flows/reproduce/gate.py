@@ -239,6 +239,8 @@ def draw(dataset: Dataset) -> "Figure":
         right.plot(dataset["worst_pull"], places, "o", color=COLOURS[0])
         right.plot(dataset["worst_pull_kept"], places, "x", color=COLOURS[1])
         right.set(xscale="log", xlabel="worst pull, median")
+        right.set_xticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
+        right.set_xticks([], minor=True)
         figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
 
