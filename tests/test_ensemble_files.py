@@ -33,12 +33,12 @@ def make(kind="flow", n=240, shape=(4,), name="phi4", **couplings):
     )
 
 
-def sliced(change, kind="flow") -> str:
+def sliced(change, kind="flow", name="sliced.nc") -> str:
     """A file that xarray has read, changed and written again."""
     make(kind).save("whole.nc")
     with xarray.open_dataset("whole.nc") as dataset:
-        change(dataset).to_netcdf("sliced.nc")
-    return "sliced.nc"
+        change(dataset).to_netcdf(name)
+    return name
 
 
 @pytest.mark.parametrize("shape", [(4,), (2, 3)])
@@ -80,7 +80,7 @@ def test_a_slice_of_the_chains_is_an_ensemble():
     two = Ensemble.load(sliced(lambda d: d.isel(chain=[1, 4]), "chains"))
     assert two.chains == 2
     np.testing.assert_array_equal(two.configurations, whole[[1, 4]].reshape(-1, 4))
-    one = Ensemble.load(sliced(lambda d: d.isel(chain=3), "chains"))
+    one = Ensemble.load(sliced(lambda d: d.isel(chain=3), "chains", "one.nc"))
     assert one.chains == 1
     np.testing.assert_array_equal(one.configurations, whole[3])
 
