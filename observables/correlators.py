@@ -30,6 +30,7 @@ from .estimators import correlations, reweighted
 from .gap import GapFit, fit_gap
 from .orbit import actions, orbit_average
 from .slicing import sampled
+from .weights import kish_ess
 
 Array = NDArray[np.float64]
 
@@ -102,6 +103,8 @@ def correlator(
 
     if chains is None:
         rho, rows = correlations(_connected, samples, sample_weights), len(samples)
+        if sample_weights is not None:
+            rows = int(rows * kish_ess(sample_weights))
     else:
         rho, rows = chain_correlations(_connected, samples, chains)
     with np.errstate(invalid="ignore"):
@@ -113,7 +116,8 @@ def correlator(
             (made,) = estimate(lambda averages: function(_connected(averages)))
             return made
 
-        fit = fit_gap(values, covariance, length, rows, one)
+        even = couplings is not None and theory.is_symmetric(couplings)
+        fit = fit_gap(values, covariance, length, rows, even, one)
     unknown = (np.nan, np.nan)
     ends = {
         name: np.array([getattr(x, name) or unknown for x in found])

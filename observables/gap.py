@@ -30,6 +30,9 @@ from .estimate import Estimate
 Array = NDArray[np.float64]
 
 MIN_P_VALUE = 0.05
+# Decay lengths of a lattice where a bias is below the error, by whether φ → -φ is a symmetry
+# (docs/errors.md).
+_LEAST_REACH = {True: 3.0, False: 12.0}
 _LEAST_EIGENVALUE = 1e-10
 _STEPS = 30
 _LARGEST = 25.0  # of Δ²: C(1) is e^{-5} C(0) then
@@ -41,7 +44,7 @@ class GapFit:
     """Δ in lattice units with its error, and how good the fit is.
 
     value and its error are NaN and infinite where the noise leaves no gap. window: r_min and T/2,
-    both in the fit.
+    both in the fit. reach: T Δ, the decay lengths on the lattice. even: φ → -φ is a symmetry.
     """
 
     gap: Estimate
@@ -49,6 +52,18 @@ class GapFit:
     dof: int
     window: tuple[int, int]
     p_value: float
+    reach: float
+    even: bool
+
+    @property
+    def is_long_enough(self) -> bool:
+        return self.reach >= _LEAST_REACH[self.even]
+
+    @property
+    def reliable(self) -> bool:
+        """Whether there is a gap, no bias above its error is to be expected, and p is above .05."""
+        known = bool(np.isfinite(self.gap.stderr))
+        return known and self.is_long_enough and self.p_value > MIN_P_VALUE
 
     def as_json(self) -> dict[str, Any]:
         """As reports have it; a gap that is not known is null."""
@@ -57,6 +72,8 @@ class GapFit:
             "dof": self.dof,
             "window": list(self.window),
             "p_value": self.p_value,
+            "decay_lengths": self.reach if np.isfinite(self.reach) else None,
+            "reliable": self.reliable,
         }
 
 
@@ -65,12 +82,14 @@ def fit_gap(
     covariance: Array,
     length: int,
     rows: int,
+    even: bool,
     estimate: Callable[[Callable[[Array], Array]], Estimate],
 ) -> GapFit:
     """The fit to C(r) at r = 0 … T/2, T = `length`.
 
     Arguments:
-        correlator: (p,), what is fitted. covariance: (p, p), from so many independent `rows`.
+        correlator: (p,), what is fitted. covariance: (p, p), from `rows` independent draws.
+        even: whether φ → -φ is a symmetry.
         estimate: makes the estimate, with its error, of a function of C, (..., p) → (..., 1): by
             the jackknife or whatever the error of C itself is from.
     """
@@ -89,7 +108,8 @@ def fit_gap(
         with np.errstate(invalid="ignore"):
             return np.sqrt(_minimum(c[..., window], root, place, squared))[..., None]
 
-    return GapFit(estimate(gap), chi2, dof, (r_min, last), p_value)
+    found = estimate(gap)
+    return GapFit(found, chi2, dof, (r_min, last), p_value, length * found.value, even)
 
 
 def _p_value(chi2: float, dof: int, rows: int) -> float:

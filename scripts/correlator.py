@@ -10,11 +10,7 @@ from lattice_flows.scripts._command import Command
 
 if TYPE_CHECKING:
     from lattice_flows.ensemble import Ensemble
-    from observables import Correlator, Measurement
-
-# Lattices shorter than this have a gap whose bias may exceed its error (docs/errors.md).
-_DECAY_LENGTHS = 3.0
-_DECAY_LENGTHS_UNEVEN = 12.0
+    from observables import Correlator, GapFit, Measurement
 
 
 @click.command(cls=Command)
@@ -51,22 +47,23 @@ def correlator(
     elif output is not None:
         save_correlator(output, ensemble, measurement, found, exact)
     _output.show(_output.json_text(result) if as_json else _readable(result))
-    _note_bias(ensemble, found)
+    _note_bias(found.fit)
     _output.check_reliable(_output.measured(ensemble, measurement))
 
 
-def _note_bias(ensemble: "Ensemble", found: "Correlator") -> None:
-    """Say so where the fit of the gap has a bias that its error does not know."""
-    if found.fit is None or not found.fit.gap.stderr < float("inf"):
+def _note_bias(fit: "GapFit | None") -> None:
+    """Say so where the gap has a bias that its error does not know."""
+    if fit is None or fit.reliable or not fit.gap.stderr < float("inf"):
         return
-    reach = ensemble.theory.shape[0] * found.fit.gap.value
-    even = ensemble.theory.is_symmetric(ensemble.couplings)
-    if reach >= (_DECAY_LENGTHS if even else _DECAY_LENGTHS_UNEVEN):
-        return
-    why = "excited states" if even else "a constant in C(r), as phi -> -phi is no symmetry here,"
+    if fit.is_long_enough:
+        why = f"no window of C(r) decays like one cosh (p {fit.p_value:.2g}): this"
+    else:
+        states = (
+            "excited states" if fit.even else "a constant in C(r), as phi -> -phi is no symmetry,"
+        )
+        why = f"the lattice is {fit.reach:.2g} decay lengths long: {states}"
     _output.say(
-        f"note: the lattice is {reach:.2g} decay lengths long: {why} may bias the gap by more than "
-        "its error; compare with a longer lattice"
+        f"note: {why} may bias the gap by more than its error; compare with a longer lattice"
     )
 
 

@@ -22,7 +22,7 @@ def test_two_states_alone_have_their_gap(gap, length):
     c = 3 * np.cosh(gap * (length / 2 - r)) / np.cosh(gap * length / 2)
     distance = np.abs(r[:, None] - r)
     covariance = 1e-4 * np.sqrt(np.outer(c, c)) * 0.9**distance
-    fit = fit_gap(c, covariance, length, 1000, lambda f: Estimate(float(f(c)[0]), 0.0))
+    fit = fit_gap(c, covariance, length, 1000, True, lambda f: Estimate(float(f(c)[0]), 0.0))
     assert fit.gap.value == pytest.approx(gap, rel=1e-5)
     assert fit.chi2 < 1e-12 and fit.p_value > 0.999
     assert fit.window[1] == length // 2 and fit.dof == fit.window[1] - fit.window[0] - 1
@@ -98,8 +98,10 @@ def test_the_command_says_where_the_gap_is_biased(tmp_path):
         phi = theory.exact(couplings).sample(rng, 1000)
         path = tmp_path / f"{alpha}{m}.nc"
         Ensemble(theory, couplings, phi).save(path)
-        done = call("correlator", path)
+        done = call("correlator", path, "--json", "-o", tmp_path / "c.nc", "--overwrite")
         assert done.exit_code == 0 and ("decay lengths" in done.stderr) == noted
+        assert json.loads(done.stdout)["gap_fit"]["reliable"] is not noted
+        assert read_dataset(tmp_path / "c.nc", "correlator")["gap_fit_reliable"] != noted
 
 
 def test_command_gives_fit_and_covariance(tmp_path):
