@@ -73,11 +73,11 @@ OWN = {
 
 
 def _has_temperature(theory: "Theory") -> bool:
-    return "beta" in theory.Couplings._fields
+    return any(fact.inverse_temperature for fact in theory.facts().values())
 
 
 def _local_base(theory: "LatticeTheory") -> str:
-    free = theory.quartic(theory.from_values()) == 0
+    free = theory.is_free
     return "gaussian" if free else "mean-field"
 
 
@@ -89,7 +89,7 @@ def refuse_misfits(theory: "Theory", config: "Config") -> None:
     gradient = config.objective == "gradient-flow"
     if gradient and isinstance(theory, LatticeTheory) and _local_base(theory) == "mean-field":
         refuse(
-            f"{theory.name} has a quartic term: --objective gradient-flow begins with a normal "
+            f"{theory.name} is no free field: --objective gradient-flow begins with a normal "
             "base, which does not fit; use deformation"
         )
     if (config.objective in ("transport", "trade")) != (config.source is not None):
@@ -122,7 +122,7 @@ def refuse_misfits(theory: "Theory", config: "Config") -> None:
     if fits["base"] in ("normal", "tempered") and base not in ("normal", "tempered"):
         refuse(f"{theory.name} is not on a lattice: --base {base} does not fit, use normal")
     if fits["base"] == "gaussian" and base not in ("gaussian", "normal"):
-        refuse(f"{theory.name} has no quartic term: --base {base} does not fit, use gaussian")
+        refuse(f"{theory.name} is a free field: --base {base} does not fit, use gaussian")
     if config.interpolation == "coupling" and fits["field"] == "mlp":
         refuse(f"{theory.name} is not on a lattice: --interpolation coupling does not fit")
     if config.interpolation == "constant-wells" and not theory.even:

@@ -129,7 +129,7 @@ class Mover:
         self.stiffness = float(theory.stiffness(self.couplings))
         quadratic = float(theory.quadratic(self.couplings))
         local = max(quadratic, -quadratic / 2) + 0.4 * np.sqrt(
-            float(theory.quartic(self.couplings))
+            float(theory.strength(self.couplings))
         )  # as in reference.py
         half = tuple(map(slice, (*theory.shape[:-1], theory.shape[-1] // 2 + 1)))
         momenta = laplacian_eigenvalues(theory.shape)[half]

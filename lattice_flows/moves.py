@@ -59,7 +59,7 @@ def _covariance(path: Path, t: jax.Array, couplings: Any, dtype: Any) -> tuple[j
         return 1 / ((1 - t) / path.base.scale**2 + t), lambda factor, x: factor * x
     momenta = jnp.asarray(laplacian_eigenvalues(theory.shape), dtype)
     stiffness = t * jnp.asarray(theory.stiffness(couplings), dtype)
-    scale = jnp.sqrt(jnp.asarray(theory.quartic(couplings), dtype))
+    scale = jnp.sqrt(jnp.asarray(theory.strength(couplings), dtype))
     local = 6 * scale + jnp.abs(jnp.asarray(theory.quadratic(couplings), dtype))
     return 1 / (local + stiffness * momenta), filter_modes
 

@@ -252,14 +252,14 @@ class Whitened:
     def __init__(self, theory: LatticeTheory, couplings: Any):
         self.theory, self.couplings = theory, couplings
         dtype = jnp.result_type(float)
-        stiffness, quadratic, quartic = (
+        stiffness, quadratic, strength = (
             jnp.asarray(coefficient(couplings), dtype)
-            for coefficient in (theory.stiffness, theory.quadratic, theory.quartic)
+            for coefficient in (theory.stiffness, theory.quadratic, theory.strength)
         )
         # q makes P the covariance of a free field. Elsewhere the curvature is larger, in the wells
         # -4q, but not that of the slowest modes of a critical theory: these factors were the best
         # over chains and tori on either side of the transition.
-        local = jnp.maximum(quadratic, -quadratic / 2) + 0.4 * jnp.sqrt(quartic)
+        local = jnp.maximum(quadratic, -quadratic / 2) + 0.4 * jnp.sqrt(strength)
         momenta = jnp.asarray(laplacian_eigenvalues(theory.shape), dtype)
         self.root = jnp.sqrt(0.5 / (local + stiffness * momenta))
 

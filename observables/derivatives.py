@@ -145,7 +145,7 @@ def exact_derivatives(
     found = {}
     for coupling in names:
         value = float(getattr(couplings, coupling))
-        step = _STEP * (value if coupling in theory.positive else max(1.0, abs(value)))
+        step = _STEP * (value if theory.facts()[coupling].positive else max(1.0, abs(value)))
         total = dict.fromkeys(quantities(theory).long_names, 0.0)
         for multiple, weight in _STENCIL.items():
             moved = couplings._replace(**{coupling: value + multiple * step})

@@ -13,7 +13,7 @@ import click
 
 from lattice_flows import compile_cache
 from lattice_flows.interrupt import leave_at_once
-from lattice_flows.scripts import _environment, _notes, _streams
+from lattice_flows.scripts import _environment, _notes, _options, _streams, _theories
 
 # The matrices of the exact answers are small: threads of a BLAS only get in each other's way there,
 # badly so beside jax's own on a busy machine. To be set before numpy is loaded.
@@ -97,6 +97,28 @@ class Command(OneLineErrors):
                 help="Keep no compiled programs.",
             ),
         ]
+        if not any(param.name == "theory" for param in self.params):
+            self.params.append(_theories.option())
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _theories.load(ctx, args))
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        params = super().get_params(ctx)
+        if not hasattr(self.callback, _options.TAKES_COUPLINGS):
+            return params
+        return [*params, *_theories.couplings(ctx, params)]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Couplings have a section of their own."""
+        own, couplings = [], []
+        for param in self.get_params(ctx):
+            if record := param.get_help_record(ctx):
+                (couplings if _options.is_coupling(param) else own).append(record)
+        for title, records in (("Options", own), ("Couplings", couplings)):
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
 
     def invoke(self, ctx: click.Context) -> Any:
         _notes.show()

@@ -1,11 +1,12 @@
 """The options that commands share. Nothing heavy is imported with this module."""
 
 import functools
+import itertools
 import json
 import os
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,20 +18,7 @@ from lattice_flows.scripts._values import ValuesType
 if TYPE_CHECKING:
     import jax
 
-COUPLINGS = {
-    "m": "φ⁴: coefficient of -φ²; double well: mass and mu at once",
-    "lam": "Quartic coupling λ",
-    "alpha": "φ⁴: offset α that tilts the wells; left out, 0.01 on a chain, 0 in more dimensions",
-    "mass": "Double well: mass M",
-    "mu": "Double well: coefficient of -x²/2",
-    "tilt": "Double well, many-well: linear term h",
-    "period": "Double well: Euclidean time T",
-    "beta": "Mixtures: inverse temperature β",
-    "kappa": "φ⁴ in the hopping form: hopping parameter κ",
-    "depth": "Many-well: coefficient a of -x²",
-    "mass_squared": "Free field: mass squared M²",
-}
-"""Coupling flags of all theories, in the order of --help."""
+    from theories import Theory
 
 
 def common(command: Callable) -> Callable:
@@ -103,18 +91,55 @@ def use_double_precision() -> None:
     jax.config.update("jax_enable_x64", True)
 
 
+_COUPLING = "coupling_"
+
+
 def couplings(command: Callable) -> Callable:
-    """The coupling flags, passed on as one `given` dict of what was typed."""
+    """The coupling flags, passed on as one `given` dict of what was typed.
+
+    The flags are those of all theories that are known when the command is parsed: `Command` adds
+    them (`coupling_options`).
+    """
 
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        typed = {name: kwargs.pop(name) for name in COUPLINGS}
+        names = [name for name in kwargs if name.startswith(_COUPLING)]
+        typed = {name.removeprefix(_COUPLING): kwargs.pop(name) for name in names}
         given = {name: values for name, values in typed.items() if values is not None}
         return command(*args, given=given, **kwargs)
 
-    for name, help in reversed(COUPLINGS.items()):
-        wrapper = click.option(flag(name), name, type=ValuesType(), help=help + ".")(wrapper)
+    setattr(wrapper, TAKES_COUPLINGS, True)
     return wrapper
+
+
+TAKES_COUPLINGS = "takes_couplings"
+
+
+def is_coupling(param: click.Parameter) -> bool:
+    """Whether a flag is one of `coupling_options`."""
+    return (param.name or "").startswith(_COUPLING)
+
+
+def coupling_options(theories: Iterable["type[Theory]"], shown: str | None) -> list[click.Option]:
+    """A flag for each coupling of the `theories`, and what it is in each of them.
+
+    Help tells of those of the theory called `shown`, of all where that is None.
+    """
+    helps: dict[str, dict[str, list[str]]] = {}
+    for theory in theories:
+        told = {name: fact.help for name, fact in theory.facts().items()}
+        told |= {name: " and ".join(targets) for name, targets in theory.together.items()}
+        for name, help in told.items():
+            helps.setdefault(name, {}).setdefault(help, []).append(theory.name)
+    return [
+        click.Option(
+            [flag(name), _COUPLING + name],
+            type=ValuesType(),
+            help="; ".join(f"{', '.join(names)}: {help}" for help, names in meanings.items()) + ".",
+            hidden=shown is not None and shown not in itertools.chain(*meanings.values()),
+        )
+        for name, meanings in helps.items()
+    ]
 
 
 def lattice(command: Callable) -> Callable:
@@ -244,7 +269,7 @@ def _read_defaults(ctx: click.Context, param: click.Parameter, path: Path | None
         raise click.UsageError(f"{path} must hold one JSON object of option values", ctx)
     options = {
         spelling.lstrip("-"): option
-        for option in ctx.command.params
+        for option in ctx.command.get_params(ctx)
         for spelling in option.opts
         if isinstance(option, click.Option) and option.name != "config"
     }

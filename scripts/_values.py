@@ -10,24 +10,9 @@ import click
 
 from lattice_flows.config_rules import flag as spelled
 
-# for --help, which must not wait for jax
-THEORIES = (
-    "phi4",
-    "phi4-hopping",
-    "double-well",
-    "free-field",
-    "many-well",
-    "gmm-2",
-    "gmm-4",
-    "gmm-6",
-    "gmm-40",
-)
 MOST_POINTS = 10_000
 """Of a grid of couplings: each takes from hundredths of a second to minutes."""
 _TOO_MANY = f"{MOST_POINTS} coupling points at most"
-
-# a flag that sets several couplings of a theory at once
-TOGETHER = {"double-well": {"m": ("mass", "mu")}}
 
 
 class Values(NamedTuple):
@@ -146,8 +131,8 @@ def _couplings_of(theory: str, given: Given) -> dict[str, tuple[str, ...]]:
     """The couplings that each flag sets."""
     import theories
 
-    known = theories.find(theory).Couplings._fields
-    together = TOGETHER.get(theory, {})
+    found = theories.find(theory)
+    known, together = found.Couplings._fields, found.together
     names = {flag: together.get(flag, (flag,)) for flag in given}
     seen: set[str] = set()
     for flag, targets in names.items():

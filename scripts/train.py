@@ -10,7 +10,7 @@ import click
 from lattice_flows.config import Config
 from lattice_flows.interrupt import deferred
 from lattice_flows.resources import refuse_training
-from lattice_flows.scripts import _options, _output, _training, _values
+from lattice_flows.scripts import _options, _output, _theories, _training, _values
 from lattice_flows.scripts._command import Command
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @click.argument("path", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--theory", help=f"{', '.join(_values.THEORIES[:-1])} or {_values.THEORIES[-1]}.")
+@_theories.named
 @_options.lattice
 @_options.couplings
 @_training.options(defaults=True)

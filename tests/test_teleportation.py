@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.integrate import cumulative_trapezoid
 
-from theories import LatticeFlowsError, Teleportation
+from theories import LatticeFlowsError
+from theories.teleportation import Teleportation
 
 TIMES = (0.0, 0.2, 1 / 3, 0.5, 0.9, 1.0)  # at 1/3 the energy is flat between m/2 and m
 

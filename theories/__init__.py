@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+from .coupling import Coupling as Coupling
 from .double_well import DoubleWell as DoubleWell
 from .double_well import DoubleWellCouplings as DoubleWellCouplings
 from .errors import LatticeFlowsError as LatticeFlowsError
@@ -19,40 +22,66 @@ from .mixtures import GaussianMixture as GaussianMixture
 from .mixtures import MixtureCouplings as MixtureCouplings
 from .mixtures import SixGaussians as SixGaussians
 from .mixtures import TwoGaussians as TwoGaussians
+from .outside import installed, subclasses
+from .outside import load as load
 from .phi4 import Phi4 as Phi4
 from .phi4 import Phi4Couplings as Phi4Couplings
 from .phi4_hopping import Phi4Hopping as Phi4Hopping
 from .phi4_hopping import Phi4HoppingCouplings as Phi4HoppingCouplings
-from .teleportation import Teleportation as Teleportation
 from .theory import ExactAnswers as ExactAnswers
 from .theory import Theory as Theory
 from .theory import coupling_scale as coupling_scale
 from .transfer_matrix import TransferMatrix as TransferMatrix
 
-THEORIES: dict[str, type[Theory]] = {
-    theory.name: theory
-    for theory in (
-        Phi4,
-        DoubleWell,
-        FreeField,
-        Phi4Hopping,
-        FourGaussians,
-        TwoGaussians,
-        SixGaussians,
-        FortyGaussians,
-        ManyWell,
-    )
-}
+GROUP = "lattice_flows.theories"
+"""The entry point group of theories in installed packages."""
+BUILT_IN: tuple[type[Theory], ...] = (
+    Phi4,
+    Phi4Hopping,
+    DoubleWell,
+    FreeField,
+    ManyWell,
+    TwoGaussians,
+    FourGaussians,
+    SixGaussians,
+    FortyGaussians,
+)
+
+
+def known() -> dict[str, type[Theory]]:
+    """Every theory that is imported, by name: those of this package first, in order.
+
+    No other can take the name of one of these.
+    """
+    own = {theory.name: theory for theory in BUILT_IN}
+    others = [theory for theory in subclasses(Theory) if "name" in vars(theory)]
+    return own | {theory.name: theory for theory in others} | own
 
 
 def find(name: str) -> type[Theory]:
-    """The theory called `name`.
+    """The theory called `name`: of this package, imported before, or of an installed package.
 
     Raises LatticeFlowsError for an unknown name (naming the known ones).
     """
-    if name not in THEORIES:
-        raise LatticeFlowsError(f"there is no theory {name!r}; choose from {', '.join(THEORIES)}")
-    return THEORIES[name]
+    if (theory := known().get(name) or installed(GROUP, name)) is None:
+        raise LatticeFlowsError(
+            f"there is no theory {name!r}; choose from {', '.join(known())}, or name one of your "
+            "own: --theory FILE.py:CLASS, or import it"
+        )
+    return theory
+
+
+def refuse_nameless(theory: type[Theory]) -> None:
+    """Raise LatticeFlowsError unless files can call a theory by a name that is its own."""
+    name = vars(theory).get("name")
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", name):
+        raise LatticeFlowsError(
+            f'{theory.__qualname__} needs a name: write name = "my-theory" in the class'
+        )
+    if find(name) is not theory:
+        raise LatticeFlowsError(
+            f"{theory.__qualname__} has the name {name} of another theory: give it one of its own"
+        )
 
 
 def make(name: str, shape: tuple[int, ...] | None = None) -> Theory:

@@ -9,9 +9,11 @@ M is `mass`, μ `mu`, λ `lam`, h `tilt` and T `period`. The benchmark of Máté
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
+from .coupling import Coupling
 from .errors import LatticeFlowsError
 from .lattice_theory import LatticeTheory
 
@@ -19,11 +21,11 @@ from .lattice_theory import LatticeTheory
 class DoubleWellCouplings(NamedTuple):
     """mass: M > 0; mu: the curvature μ at the origin; lam: λ > 0; tilt: h; period: T > 0."""
 
-    mass: float = 1.5
-    mu: float = 1.5
-    lam: float = 1.0
-    tilt: float = 0.0
-    period: float = 4.0
+    mass: Annotated[float, Coupling("M", "mass M", positive=True)] = 1.5
+    mu: Annotated[float, Coupling(r"\mu", "μ, of the potential -μx²/2")] = 1.5
+    lam: Annotated[float, Coupling(r"\lambda", "λ, of the potential λx⁴/4", positive=True)] = 1.0
+    tilt: Annotated[float, Coupling("h", "h, of the potential hx", odd=True)] = 0.0
+    period: Annotated[float, Coupling("T", "Euclidean time T", positive=True)] = 4.0
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class DoubleWell(LatticeTheory):
 
     name: ClassVar[str] = "double-well"
     Couplings: ClassVar[Any] = DoubleWellCouplings
-    z2_odd: ClassVar[tuple[str, ...]] = ("tilt",)
-    positive: ClassVar[tuple[str, ...]] = ("mass", "lam", "period")
+    title: ClassVar[str] = "double well"
+    together: ClassVar[Mapping[str, tuple[str, ...]]] = {"m": ("mass", "mu")}
     references: ClassVar[str] = "Mate & Fleuret, arXiv:2301.07388"
 
     def __post_init__(self) -> None:
@@ -65,5 +67,5 @@ class DoubleWell(LatticeTheory):
     def quadratic(self, couplings):
         return -self.time_step(couplings) * couplings.mu / 2
 
-    def quartic(self, couplings):
-        return self.time_step(couplings) * couplings.lam / 4
+    def leading(self, couplings):
+        return 4, self.time_step(couplings) * couplings.lam / 4

@@ -10,10 +10,11 @@ of the φ⁴ theory in this package, which becomes this at λ = 0 and m = -M².
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from .coupling import Coupling
 from .errors import LatticeFlowsError
 from .lattice import laplacian_eigenvalues
 from .lattice_theory import LatticeTheory
@@ -22,7 +23,7 @@ from .lattice_theory import LatticeTheory
 class FreeFieldCouplings(NamedTuple):
     """mass_squared: M² > 0."""
 
-    mass_squared: float = 0.25
+    mass_squared: Annotated[float, Coupling("M^2", "mass squared M²", positive=True)] = 0.25
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class FreeField(LatticeTheory):
 
     name: ClassVar[str] = "free-field"
     Couplings: ClassVar[Any] = FreeFieldCouplings
-    positive: ClassVar[tuple[str, ...]] = ("mass_squared",)
+    title: ClassVar[str] = "free field"
 
     def stiffness(self, couplings):
         return 1.0
@@ -42,8 +43,8 @@ class FreeField(LatticeTheory):
     def quadratic(self, couplings):
         return couplings.mass_squared
 
-    def quartic(self, couplings):
-        return 0.0
+    def leading(self, couplings):
+        return 2, couplings.mass_squared
 
     def log_z(self, couplings: FreeFieldCouplings) -> float:
         """The exact log Z."""

@@ -7,11 +7,12 @@ an array of that shape and its sites are the indices. Everything is periodic.
 from __future__ import annotations
 
 from itertools import permutations, product
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
+
+if TYPE_CHECKING:
+    import jax
 
 
 class PointGroupElement(NamedTuple):
@@ -23,12 +24,16 @@ class PointGroupElement(NamedTuple):
 
 def bond_energy(phi: jax.Array) -> jax.Array:
     """Σ_{x,μ} (φ_x - φ_{x+μ})², one bond for every site and direction; a scalar."""
+    import jax.numpy as jnp
+
     differences = (phi - jnp.roll(phi, -1, axis) for axis in range(phi.ndim))
     return jnp.asarray(sum(jnp.sum(difference * difference) for difference in differences))
 
 
 def neighbour_sum(phi: jax.Array) -> jax.Array:
     """Σ_μ (φ_{x+μ} + φ_{x-μ}) at every site; the shape of `phi`."""
+    import jax.numpy as jnp
+
     total = jnp.zeros_like(phi)
     for axis in range(phi.ndim):
         total = total + jnp.roll(phi, 1, axis) + jnp.roll(phi, -1, axis)
@@ -45,6 +50,8 @@ def laplacian_eigenvalues(shape: tuple[int, ...]) -> np.ndarray:
 
 def filter_modes(factors: jax.Array, phi: jax.Array) -> jax.Array:
     """`phi` with its momentum modes multiplied by real `factors` (even in k); the shape of both."""
+    import jax.numpy as jnp
+
     modes = jnp.fft.fftn(phi)
     return jnp.fft.ifftn(factors.astype(modes.dtype) * modes).real
 
@@ -86,6 +93,8 @@ def point_group(shape: tuple[int, ...]) -> tuple[PointGroupElement, ...]:
 
 def transform(phi: jax.Array, element: PointGroupElement) -> jax.Array:
     """The configuration moved by a point-group element; the origin stays where it is."""
+    import jax.numpy as jnp
+
     moved = jnp.transpose(phi, element.permutation)
     # Reversing indices sends 0 to L-1; one step forward puts the origin back: x -> -x mod L.
     for axis in element.reversed_axes:

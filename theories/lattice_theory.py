@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
-
-import jax
-import jax.numpy as jnp
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from .lattice import PointGroupElement, bond_energy, point_group
 from .theory import ExactAnswers, Theory
+
+if TYPE_CHECKING:
+    import jax
 
 
 @dataclass(frozen=True)
@@ -47,23 +47,43 @@ class LatticeTheory(Theory):
     def symmetries(self) -> Symmetries:
         return Symmetries(self.shape, point_group(self.shape), self.z2_odd)
 
-    @abstractmethod
     def stiffness(self, couplings) -> Any:
-        """The coefficient of (φ_x - φ_{x+μ})²; a scalar."""
+        """The coefficient of (φ_x - φ_{x+μ})²; a scalar, 1 unless a theory says otherwise."""
+        return 1.0
 
     @abstractmethod
     def potential(self, x, couplings) -> Any:
         """The one-site potential, elementwise, for NumPy and jax arrays alike."""
 
     @abstractmethod
+    def leading(self, couplings) -> tuple[int, Any]:
+        """(p, c): the potential goes as c x^p for large fields, c > 0; p even, the same always."""
+
     def quadratic(self, couplings) -> Any:
         """The coefficient of x² in the potential where the odd couplings vanish."""
+        import jax
 
-    @abstractmethod
-    def quartic(self, couplings) -> Any:
-        """The coefficient of x⁴ in the potential; it rules the large-field behaviour."""
+        even = couplings._replace(**{name: 0.0 for name in self.z2_odd})
+        curvature = jax.grad(jax.grad(lambda x: self.potential(x, even)))
+        return curvature(0.0) / 2
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the potential is quadratic, and the field free."""
+        power, _ = self.leading(self.from_values())
+        return power == 2
+
+    def strength(self, couplings) -> Any:
+        """λ = c^{4/p} of a potential that goes as c x^p; 0 of a free one.
+
+        λ^{-1/4} is the theory's own unit of the field: there c x^p is 1.
+        """
+        power, coefficient = self.leading(couplings)
+        return 0.0 if power == 2 else coefficient if power == 4 else coefficient ** (4 / power)
 
     def action(self, phi: jax.Array, couplings) -> jax.Array:
+        import jax.numpy as jnp
+
         phi, couplings = self.checked(phi, couplings)
         bonds = self.stiffness(couplings) * bond_energy(phi)
         return bonds + jnp.sum(self.potential(phi, couplings))

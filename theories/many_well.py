@@ -14,15 +14,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from .coupling import Coupling
 from .errors import LatticeFlowsError
 from .quadrature import resolution, support, uniform_grid
 from .theory import ExactAnswers, Theory
+
+if TYPE_CHECKING:
+    import jax
 
 _NODES = 200  # of the quadrature on either side
 _MOST_CENTRES = 1024
@@ -32,8 +34,8 @@ _CHUNK = 2**20  # numbers held in memory at a time
 class ManyWellCouplings(NamedTuple):
     """depth: a, of any sign; tilt: h, towards positive x for h > 0."""
 
-    depth: float = 6.0
-    tilt: float = 0.5
+    depth: Annotated[float, Coupling("a", "a, of the potential -ax²")] = 6.0
+    tilt: Annotated[float, Coupling("h", "h, of the potential -hx", odd=True)] = 0.5
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class ManyWell(Theory):
 
     name: ClassVar[str] = "many-well"
     Couplings: ClassVar[Any] = ManyWellCouplings
-    z2_odd: ClassVar[tuple[str, ...]] = ("tilt",)
+    title: ClassVar[str] = "many-well"
     least_side: ClassVar[int] = 2
     references: ClassVar[str] = "Midgley et al., arXiv:2208.01893"
 
@@ -57,6 +59,8 @@ class ManyWell(Theory):
             )
 
     def action(self, phi: jax.Array, couplings) -> jax.Array:
+        import jax.numpy as jnp
+
         phi, couplings = self.checked(phi, couplings)
         return jnp.sum(self.well(phi[0::2], couplings)) + jnp.sum(phi[1::2] ** 2) / 2
 

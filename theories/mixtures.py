@@ -19,15 +19,16 @@ where w_j N_j is the largest at x, every other w_k N_k is at most √(w_j N_j w_
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from scipy.special import softmax
 
+from .coupling import Coupling
 from .errors import LatticeFlowsError
 from .theory import ExactAnswers, Theory
+
+if TYPE_CHECKING:
+    import jax
 
 # Where the sums over the grid are good to 1e-8 and the bounds accept enough.
 _EXACT_BETAS = (0.1, 5.0)
@@ -41,9 +42,16 @@ _ROUNDING = 1e-12
 class MixtureCouplings(NamedTuple):
     """beta: the inverse temperature β > 0."""
 
-    beta: float = 1.0
-
-    logarithmic = ("beta",)
+    beta: Annotated[
+        float,
+        Coupling(
+            r"\beta",
+            "inverse temperature β",
+            positive=True,
+            logarithmic=True,
+            inverse_temperature=True,
+        ),
+    ] = 1.0
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,6 @@ class GaussianMixture(Theory):
 
     Couplings: ClassVar[Any] = MixtureCouplings
     even: ClassVar[bool] = False
-    positive: ClassVar[tuple[str, ...]] = ("beta",)
     own_shape: ClassVar[tuple[int, ...] | None] = (2,)
 
     means: ClassVar[np.ndarray]
@@ -78,6 +85,9 @@ class GaussianMixture(Theory):
 
         log p itself by default; a is `shrink`, b `widening`. Differentiable in all arguments.
         """
+        import jax
+        import jax.numpy as jnp
+
         means, covariances = (jnp.asarray(y, x.dtype) for y in (self.means, self.covariances))
         widened = shrink**2 * covariances + widening * jnp.eye(2, dtype=x.dtype)[None]
         quadratic, log_det = _quadratic_form(x[None] - shrink * means, widened, jnp)
@@ -95,7 +105,7 @@ class GaussianMixture(Theory):
 
     def modes(self, phi: np.ndarray) -> np.ndarray:
         """The responsibilities r_k of each point (n, 2): (n, K), whose rows sum to 1."""
-        return softmax(self._log_terms(np.asarray(phi, np.float64)), axis=1)
+        return _softmax(self._log_terms(np.asarray(phi, np.float64)), axis=1)
 
     def mode_centres(self, couplings) -> np.ndarray:
         return self.means
@@ -104,6 +114,13 @@ class GaussianMixture(Theory):
         """log of w_k N(x; μ_k, Σ_k) at each point (n, 2): (n, K)."""
         quadratic, log_det = _quadratic_form(x[:, None] - self.means, self.covariances, np)
         return np.log(self.weights) - (quadratic + log_det) / 2 - np.log(2 * np.pi)
+
+
+def _softmax(log_terms: np.ndarray) -> np.ndarray:
+    """Shares in proportion to e^{log_terms}, along the last axis."""
+    from scipy.special import softmax
+
+    return softmax(log_terms, axis=-1)
 
 
 def _quadratic_form(away: Any, covariances: Any, xp: Any) -> tuple[Any, Any]:
@@ -156,7 +173,7 @@ class MixtureAnswers:
         drawn, log_bound = np.empty((0, 2)), self._log_bound()
         while len(drawn) < n:
             tried = max(2 * (n - len(drawn)), 1024)
-            chosen = rng.choice(len(log_shares), tried, p=softmax(log_shares))
+            chosen = rng.choice(len(log_shares), tried, p=_softmax(log_shares))
             noise = np.einsum("nij,nj->ni", roots[chosen], rng.normal(size=(tried, 2)))
             x = theory.means[chosen] + noise
             log_terms = theory._log_terms(x)

@@ -10,10 +10,11 @@ dimensions: the φ⁴ theory of the rest of the literature is even.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from .coupling import Coupling
 from .errors import LatticeFlowsError
 from .lattice_theory import LatticeTheory, Rescaled
 
@@ -24,9 +25,16 @@ class Phi4Couplings(NamedTuple):
     The defaults are those of the cycle graph; `Phi4.from_values` knows the dimension.
     """
 
-    m: float = 0.5
-    lam: float = 1 / 16
-    alpha: float = 0.01
+    m: Annotated[float, Coupling("m", "minus the bare mass squared, of -m φ²")] = 0.5
+    lam: Annotated[float, Coupling(r"\lambda", "quartic coupling λ", positive=True)] = 1 / 16
+    alpha: Annotated[
+        float,
+        Coupling(
+            r"\alpha",
+            "shift α of the quartic well; 0.01 on a chain, 0 in more dimensions",
+            odd=True,
+        ),
+    ] = 0.01
 
 
 @dataclass(frozen=True)
@@ -35,8 +43,7 @@ class Phi4(LatticeTheory):
 
     name: ClassVar[str] = "phi4"
     Couplings: ClassVar[Any] = Phi4Couplings
-    z2_odd: ClassVar[tuple[str, ...]] = ("alpha",)
-    positive: ClassVar[tuple[str, ...]] = ("lam",)
+    title: ClassVar[str] = r"$\phi^4$ theory"
     references: ClassVar[str] = "Mate & Fleuret, arXiv:2301.07388, eq. (19)"
 
     def from_values(self, **values) -> Phi4Couplings:
@@ -54,8 +61,8 @@ class Phi4(LatticeTheory):
     def quadratic(self, couplings):
         return -couplings.m
 
-    def quartic(self, couplings):
-        return couplings.lam
+    def leading(self, couplings):
+        return 4, couplings.lam
 
     @staticmethod
     def couplings_from_mass_squared(mass_squared, lam) -> Phi4Couplings:

@@ -11,16 +11,17 @@ that they can be varied, and derivatives taken, by themselves.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
+from .coupling import Coupling
 from .lattice_theory import LatticeTheory
 
 
 class Phi4HoppingCouplings(NamedTuple):
     """kappa: the hopping parameter κ > 0; lam: the quartic coupling λ > 0."""
 
-    kappa: float = 0.25
-    lam: float = 0.02
+    kappa: Annotated[float, Coupling(r"\kappa", "hopping parameter κ", positive=True)] = 0.25
+    lam: Annotated[float, Coupling(r"\lambda", "quartic coupling λ", positive=True)] = 0.02
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Phi4Hopping(LatticeTheory):
 
     name: ClassVar[str] = "phi4-hopping"
     Couplings: ClassVar[Any] = Phi4HoppingCouplings
-    positive: ClassVar[tuple[str, ...]] = ("kappa", "lam")
+    title: ClassVar[str] = r"$\phi^4$ theory"
     references: ClassVar[str] = "Nicoli et al., arXiv:2007.07115"
 
     def stiffness(self, couplings):
@@ -42,5 +43,5 @@ class Phi4Hopping(LatticeTheory):
     def quadratic(self, couplings):
         return 1 - 2 * couplings.lam - 2 * len(self.shape) * couplings.kappa
 
-    def quartic(self, couplings):
-        return couplings.lam
+    def leading(self, couplings):
+        return 4, couplings.lam

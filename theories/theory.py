@@ -6,6 +6,9 @@ of a configuration φ, an array of `shape`. Couplings are data, not structure: a
 scalars that is passed to every method, so that one sampler can serve a whole range of them.
 Lattice theories (lattice_theory.py) have more to say of their action; targets that are not on a
 lattice (mixtures.py, many_well.py) fulfil this much.
+
+jax is imported where it is needed: the command line asks theories for their couplings, and must not
+wait for it.
 """
 
 from __future__ import annotations
@@ -14,13 +17,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from .coupling import Coupling, facts
 from .errors import LatticeFlowsError
+
+if TYPE_CHECKING:
+    import jax
 
 
 class ExactAnswers(Protocol):
@@ -44,11 +49,14 @@ class ExactAnswers(Protocol):
 def coupling_scale(couplings: Any, name: str, value: Any, inverse: bool = False) -> Any:
     """The scale on which a coupling is drawn, and seen by fields, evenly.
 
-    Its logarithm where the couplings name it as `logarithmic`, else `value` itself. Of a number or
+    Its logarithm where it is `logarithmic` (coupling.py), else `value` itself. Of a number or
     a jax array; `inverse` goes back.
     """
-    if name not in getattr(couplings, "logarithmic", ()):
+    if not facts(type(couplings))[name].logarithmic:
         return value
+    import jax
+    import jax.numpy as jnp
+
     if isinstance(value, jax.Array):
         return jnp.exp(value) if inverse else jnp.log(value)
     return float(np.exp(value) if inverse else np.log(value))
@@ -60,6 +68,9 @@ class Theory(ABC):
 
     even: S(-φ; -odd) = S(φ; odd), `odd` the couplings named in `z2_odd`, which are then spurions:
         φ → -φ alone is a symmetry exactly where they all vanish.
+    Couplings: a NamedTuple class of numbers with defaults; `Coupling` (coupling.py) in their
+        annotations tells the facts.
+    title: for figures. together: flags that set several couplings at once.
     own_shape: the one shape of a theory that has no other.
 
     Raises LatticeFlowsError for a shape that is not a tuple of integers ≥ `least_side`.
@@ -70,8 +81,8 @@ class Theory(ABC):
     name: ClassVar[str]
     Couplings: ClassVar[Any]
     even: ClassVar[bool] = True
-    z2_odd: ClassVar[tuple[str, ...]] = ()
-    positive: ClassVar[tuple[str, ...]] = ()
+    title: ClassVar[str] = ""
+    together: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     own_shape: ClassVar[tuple[int, ...] | None] = None
     least_side: ClassVar[int] = 1
     references: ClassVar[str] = ""
@@ -96,6 +107,16 @@ class Theory(ABC):
 
     def _needs(self) -> str:
         return f"{self.name} needs at least {self.least_side} components"
+
+    @classmethod
+    def facts(cls) -> dict[str, Coupling]:
+        """What is known of each coupling, by name and in order."""
+        return facts(cls.Couplings)
+
+    @property
+    def z2_odd(self) -> tuple[str, ...]:
+        """The couplings that change sign under φ → -φ."""
+        return tuple(name for name, fact in self.facts().items() if fact.odd)
 
     @property
     def sites(self) -> int:
@@ -129,6 +150,8 @@ class Theory(ABC):
 
     def checked(self, phi: jax.Array, couplings) -> tuple[jax.Array, Any]:
         """One configuration and the couplings in its precision, as `action` wants them."""
+        import jax.numpy as jnp
+
         phi = jnp.asarray(phi)
         if phi.shape != self.shape:
             raise LatticeFlowsError(
@@ -170,7 +193,7 @@ class Theory(ABC):
                 raise LatticeFlowsError(f"{name} must be a number, got {value!r}") from None
             if not np.all(np.isfinite(numbers)):
                 raise LatticeFlowsError(f"{name} must be finite, got {value}")
-            if name in self.positive and not np.all(numbers > 0):
+            if self.facts()[name].positive and not np.all(numbers > 0):
                 raise LatticeFlowsError(f"{name} must be greater than 0, got {value}")
 
     def is_symmetric(self, couplings) -> bool:

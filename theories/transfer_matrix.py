@@ -308,7 +308,7 @@ class TransferMatrix:
     @property
     def binder_cumulant(self) -> float:
         """1 - ⟨M⁴⟩ / 3⟨M²⟩²; 0 of a Gaussian about 0."""
-        if self._even and self.theory.quartic(self.couplings) == 0:
+        if self._even and self.theory.is_free:
             return 0.0
         fourth = self._magnetization_moments()[4]
         return float(1 - fourth / (3 * self.magnetization_squared**2))

@@ -22,7 +22,7 @@ def make_base(
     """The base `name` for `theory`; `ranges` are the couplings that its parameters depend on.
 
     All but "normal" and "tempered" are for lattices; of the others all but "gaussian" need a
-    quartic term. "tempered" needs a temperature.
+    potential beyond quadratic. "tempered" needs a temperature.
     """
     if name in ("normal", "tempered"):
         normal = GeneralisedGaussian(theory, 2.0, sqrt(2) * width)
@@ -30,8 +30,8 @@ def make_base(
     assert isinstance(theory, LatticeTheory)  # Config refuses other theories
     if name == "gaussian":
         return Gaussian(theory)
-    if theory.quartic(theory.from_values()) == 0:
-        raise LatticeFlowsError(f"{theory.name} has no quartic term: use --base gaussian")
+    if theory.is_free:
+        raise LatticeFlowsError(f"{theory.name} is a free field: use --base gaussian")
     if name == "ultralocal":
         return Ultralocal(theory, curvature)
     return MeanField(theory, tuple(ranges.items()))

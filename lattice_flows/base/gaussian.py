@@ -23,8 +23,8 @@ class Gaussian(Base):
     theory: LatticeTheory
 
     def _mass(self, couplings: Any, dtype: Any) -> jax.Array:
-        quartic = jnp.asarray(self.theory.quartic(couplings), dtype)
-        return jnp.abs(jnp.asarray(self.theory.quadratic(couplings), dtype)) + jnp.sqrt(quartic)
+        strength = jnp.asarray(self.theory.strength(couplings), dtype)
+        return jnp.abs(jnp.asarray(self.theory.quadratic(couplings), dtype)) + jnp.sqrt(strength)
 
     def _precision(self, couplings: Any, dtype: Any) -> jax.Array:
         """The inverse variance of every momentum mode, an array of the lattice's shape."""

@@ -2,10 +2,10 @@
 
     q₀(φ) ∝ exp[ -Σ_x (λφ_x⁴ + cφ_x²) + (g/2V) (Σ_x φ_x)² ]
 
-the Curie-Weiss model with φ⁴ spins. It has the theory's large-field behaviour, is even, and, unlike
-independent sites, it has two wells in the magnetization where the theory has them, so that nothing
-is left for the flow to do but local correlations. A Gaussian integral over a uniform source g·u
-makes its sites independent (Hubbard-Stratonovich),
+the Curie-Weiss model with φ⁴ spins, λ the theory's `strength`. It has the large-field behaviour of
+a quartic theory, is even, and, unlike independent sites, it has two wells in the magnetization
+where the theory has them, so that nothing is left for the flow to do but local correlations. A
+Gaussian integral over a uniform source g·u makes its sites independent (Hubbard-Stratonovich),
 
     e^{(g/2V)(Σφ)²} = √(Vg/2π) ∫ du e^{-Vgu²/2 + gu Σφ},
 
@@ -49,8 +49,8 @@ class MeanField(Base):
     def guesses(self, couplings: Any) -> list[MeanFieldParams]:
         """Independent sites, and the classical wells, g/4 - c/2 = -quadratic/2, at several g."""
         begin = self.init()
-        quartic = jnp.asarray(self.theory.quartic(couplings))
-        local = jnp.asarray(self.theory.quadratic(couplings)) / jnp.sqrt(quartic)
+        strength = jnp.asarray(self.theory.strength(couplings))
+        local = jnp.asarray(self.theory.quadratic(couplings)) / jnp.sqrt(strength)
         wells = [
             MeanFieldParams(
                 begin.curvature.at[0].set(local + bonds), begin.coupling.at[0].set(2 * bonds)
@@ -99,7 +99,7 @@ class MeanField(Base):
         self, params: MeanFieldParams, couplings: Any, dtype: Any
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """The unit of length λ^{-1/4}, and c and g in its units."""
-        scale = jnp.asarray(self.theory.quartic(couplings), dtype) ** -0.25
+        scale = jnp.asarray(self.theory.strength(couplings), dtype) ** -0.25
         scaled = [
             (jnp.asarray(getattr(couplings, name), dtype) - 0.5 * (low + high))
             / (0.5 * (high - low))

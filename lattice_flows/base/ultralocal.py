@@ -1,6 +1,6 @@
 """Ultralocal bases: independent sites with the large-field behaviour of the theory.
 
-    q₀(φ) ∝ Π_x e^{-λ φ_x⁴ - c φ_x²},    λ = theory.quartic(θ),   c = curvature √λ.
+    q₀(φ) ∝ Π_x e^{-λ φ_x⁴ - c φ_x²},    λ = theory.strength(θ),   c = curvature √λ.
 
 Sharing the quartic with the action takes it out of ∂_t f on the linear path; with a Gaussian base
 the field would have to grow like φ/4t in the tails. At c = 0 this is the base of Máté & Fleuret
@@ -25,7 +25,7 @@ class Ultralocal(Base):
     curvature: float = 0.0
 
     def _scale(self, couplings: Any, dtype: Any) -> jax.Array:
-        return jnp.asarray(self.theory.quartic(couplings), dtype) ** -0.25
+        return jnp.asarray(self.theory.strength(couplings), dtype) ** -0.25
 
     def energy(self, params: Any, phi: jax.Array, couplings: Any) -> jax.Array:
         x = phi / self._scale(couplings, phi.dtype)

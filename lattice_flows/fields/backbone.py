@@ -29,7 +29,7 @@ def backbone(
 ) -> tuple[jax.Array, jax.Array]:
     """(velocity, divergence) of the linear part; `hidden` is an embedding of (t, θ)."""
     local = hk.Linear(2, w_init=hk.initializers.RandomNormal(0.01), name="backbone")(hidden)
-    scale = jnp.sqrt(jnp.asarray(theory.quartic(couplings), phi.dtype)) + 0.1
+    scale = jnp.sqrt(jnp.asarray(theory.strength(couplings), phi.dtype)) + 0.1
     a, b = 6 * scale * jax.nn.softplus(local[0]), scale * local[1]
     stiffness = jnp.asarray(theory.stiffness(couplings), phi.dtype)
     modes = stiffness * jnp.asarray(laplacian_eigenvalues(theory.shape), phi.dtype) + b
@@ -44,7 +44,7 @@ def coupling_backbone(
     """(velocities (count, *shape), divergences (count,)) along couplings; `hidden` embeds θ."""
     small = hk.initializers.RandomNormal(0.01)
     local = hk.Linear(1 + 2 * count, w_init=small, name="backbone")(hidden)
-    scale = jnp.sqrt(jnp.asarray(theory.quartic(couplings), phi.dtype)) + 0.1
+    scale = jnp.sqrt(jnp.asarray(theory.strength(couplings), phi.dtype)) + 0.1
     a, b, c = 6 * scale * jax.nn.softplus(local[0]), scale * local[1::2], local[2::2]
     stiffness = jnp.asarray(theory.stiffness(couplings), phi.dtype)
     bonds = stiffness * jnp.asarray(laplacian_eigenvalues(theory.shape), phi.dtype)

@@ -16,7 +16,7 @@ from lattice_flows.files import Dataset, Variable
 from lattice_flows.plot_style import COLOURS, STYLE
 from lattice_flows.reproduce.experiment import Experiment, Row, Settings
 from observables import Estimate
-from theories import Teleportation
+from theories.teleportation import Teleportation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,117 @@
+"""What comes from outside: classes in a user's own file, and in packages that are installed.
+
+A class is named as it is found, `my_theory.py:Anharmonic` or `package.module:Anharmonic`. Loading
+it runs the file. So it is done only where a person has named the file; data files name theories,
+too, and nothing is ever loaded because they do.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from .errors import LatticeFlowsError
+
+Contract = TypeVar("Contract")
+
+
+def load(named: str, contract: type[Contract]) -> type[Contract]:
+    """The subclass of `contract` that `named` tells: FILE.py:CLASS or MODULE:CLASS.
+
+    Raises LatticeFlowsError, one line, where there is no such file or class, where running the file
+    fails, and for a class that does not fulfil the contract.
+    """
+    home, _, name = named.rpartition(":")
+    if not home or not name.isidentifier():
+        raise LatticeFlowsError(f"{named!r} names no class: write FILE.py:CLASS")
+    module = _from_file(Path(home)) if home.endswith(".py") else _module(home)
+    found = getattr(module, name, None)
+    if not (isinstance(found, type) and issubclass(found, contract)):
+        fitting = [x.__name__ for x in subclasses(contract) if vars(module).get(x.__name__) is x]
+        there = f"it has {', '.join(fitting)}" if fitting else "it has none"
+        raise LatticeFlowsError(
+            f"{home} has no class {name} that is a {contract.__name__}: {there}"
+        )
+    if inspect.isabstract(found):
+        lacking = ", ".join(sorted(found.__abstractmethods__))
+        raise LatticeFlowsError(f"{named} lacks {lacking}: a {contract.__name__} must have it")
+    return found
+
+
+def subclasses(contract: type[Contract]) -> Iterator[type[Contract]]:
+    """Every class that fulfils a contract and is imported, in the order of their definition."""
+    for found in contract.__subclasses__():
+        if not inspect.isabstract(found):
+            yield found
+        yield from subclasses(found)
+
+
+def installed(group: str, name: str) -> Any:
+    """What an installed package offers by that name in an entry point group, or None."""
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group=group, name=name):
+        try:
+            return entry.load()
+        except Exception as error:  # code of others, which may raise anything
+            raise LatticeFlowsError(f"{entry.value} can't be imported: {error}") from error
+    return None
+
+
+def home(found: type) -> str:
+    """Where a class is from, as `load` takes it: FILE.py:CLASS for one outside of packages."""
+    module = sys.modules.get(found.__module__)
+    file = getattr(module, "__file__", None)
+    own = file is not None and "." not in found.__module__
+    return f"{Path(file).name if own and file else found.__module__}:{found.__qualname__}"
+
+
+def _module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # code of others, which may raise anything
+        raise LatticeFlowsError(f"{name} can't be imported: {_said(error)}") from error
+
+
+def _from_file(path: Path) -> ModuleType:
+    """The module of a file; the one that is imported already where it is of this file."""
+    if not path.is_file():
+        raise LatticeFlowsError(f"there is no file {path}")
+    known = sys.modules.get(path.stem)
+    if known is not None:
+        file = getattr(known, "__file__", None)
+        if file is not None and Path(file).resolve() == path.resolve():
+            return known
+        raise LatticeFlowsError(f"{path} is called like the module {path.stem}: rename the file")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None  # its name ends in .py
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    sys.path.insert(0, str(path.resolve().parent))  # it may import its neighbours
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[path.stem]
+        if not isinstance(error, Exception):
+            raise
+        raise LatticeFlowsError(f"{path} can't be imported: {_said(error)}") from error
+    finally:
+        sys.path.pop(0)
+    return module
+
+
+def _said(error: Exception) -> str:
+    """An error in a line, with the place where it was raised."""
+    trace, place = error.__traceback__, ""
+    while trace is not None:
+        place = f"{Path(trace.tb_frame.f_code.co_filename).name} line {trace.tb_lineno}"
+        trace = trace.tb_next
+    if isinstance(error, SyntaxError) and error.lineno:
+        place = f"line {error.lineno}"
+    return f"{type(error).__name__}: {error}, {place}"
