@@ -7,13 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lattice_flows.api import train as train
     from lattice_flows.config import Config as Config
     from lattice_flows.ensemble import Ensemble as Ensemble
     from lattice_flows.flow import Flow as Flow
     from lattice_flows.reference import hmc as hmc
     from lattice_flows.run import Run as Run
     from lattice_flows.sampler import Sampler as Sampler
-    from lattice_flows.training import train as train
 
 _HOMES = {
     "Config": "config",
@@ -22,7 +22,7 @@ _HOMES = {
     "Run": "run",
     "Sampler": "sampler",
     "hmc": "reference",
-    "train": "training",
+    "train": "api",
 }
 __all__ = ["Config", "Ensemble", "Flow", "Run", "Sampler", "hmc", "train"]
 

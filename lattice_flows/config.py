@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import theories
 from lattice_flows.config_rules import (
     Coupling,
     automatic,
@@ -54,17 +55,20 @@ def _option(
 class Config:
     """A training run: theory, lattice, the couplings it is for, and how the flow is trained.
 
-    `shape` may be left out for a theory that has one shape only.
+    `theory` is a name, or a theory itself, which is kept by its name and shape; `shape` may be left
+    out then, and for a theory that has one shape only.
 
     `couplings` holds a value or a range for each coupling of the theory; the missing ones are
     filled in with the theory's defaults. `source` is the record of the run that a transport between
-    couplings, or TRADE, goes on from. Raises LatticeFlowsError, one line, for the first mistake.
+    couplings, or TRADE, goes on from. `theory_from` says where the class of a theory that is not of
+    this package is found. Raises LatticeFlowsError, one line, for the first mistake.
     """
 
-    theory: str
+    theory: "str | Theory"
     shape: tuple[int, ...] = ()
     couplings: Mapping[str, Coupling] = dataclasses.field(default_factory=dict)
     source: Mapping[str, Any] | None = None
+    theory_from: str | None = None
     objective: str = _option(
         "deformation",
         "Training objective.",
@@ -162,6 +166,12 @@ class Config:
     x64: bool = _option(False, "Train in double precision.")
 
     def __post_init__(self) -> None:
+        if isinstance(self.theory, theories.Theory):
+            theories.refuse_nameless(type(self.theory))
+            if self.shape not in ((), self.theory.shape):
+                refuse(f"{self.theory.name} has shape {self.theory.shape}, not {self.shape}")
+            object.__setattr__(self, "shape", self.theory.shape)
+            object.__setattr__(self, "theory", self.theory.name)
         if not isinstance(self.theory, str):
             refuse(f"a theory is named by a word, not {self.theory!r}")
         if not isinstance(self.couplings, Mapping):
@@ -175,6 +185,7 @@ class Config:
             if f.metadata:
                 object.__setattr__(self, f.name, _checked(f, getattr(self, f.name)))
         theory = self.make_theory()
+        object.__setattr__(self, "theory_from", theories.origin(type(theory)))
         chosen = boundary(theory, self.objective, self.boundary)
         object.__setattr__(self, "boundary", chosen)
         for name, choice in automatic(theory, self).items():
@@ -193,9 +204,7 @@ class Config:
 
     def make_theory(self) -> "Theory":
         """The theory on its lattice."""
-        import theories
-
-        return theories.make(self.theory, None if self.shape == () else self.shape)
+        return theories.make(self.theory, self.shape or None, self.theory_from)
 
     @property
     def continues(self) -> bool:
@@ -252,7 +261,10 @@ class Config:
     def to_json(self) -> str:
         """The record as JSON text, with its format version."""
         header = {"lf_format": FORMAT, "lf_format_version": FORMAT_VERSION}
-        return json.dumps(header | dataclasses.asdict(self), indent=2, allow_nan=False) + "\n"
+        record = dataclasses.asdict(self)
+        if self.theory_from is None:  # of this package
+            del record["theory_from"]
+        return json.dumps(header | record, indent=2, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, where: str | os.PathLike[str] = "config.json") -> "Config":

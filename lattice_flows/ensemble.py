@@ -222,7 +222,7 @@ def _point(dataset: Dataset) -> tuple[Theory, Any]:
     """Theory and couplings of an ensemble file, which must name every one of them."""
     config = dataset.json("lf_config")
     try:
-        theory = theories.make(config["theory"], tuple(config["shape"]))
+        theory = theories.make(config["theory"], tuple(config["shape"]), config.get("theory_from"))
         values = config["couplings"]
         couplings = theory.from_values(**values)
         theory.validate(couplings)
@@ -365,7 +365,14 @@ def coupling_variables(couplings: Any) -> dict[str, Variable]:
 def config_of(theory: Theory, couplings: Any) -> dict[str, Any]:
     """What a file needs to make theory and couplings again."""
     values = {name: float(value) for name, value in couplings._asdict().items()}
-    return {"theory": theory.name, "shape": list(theory.shape), "couplings": values}
+    return theory_record(theory) | {"couplings": values}
+
+
+def theory_record(theory: Theory) -> dict[str, Any]:
+    """What a file says of its theory: name, shape, and where a class of one's own is from."""
+    origin = theories.origin(type(theory))
+    outside = {} if origin is None else {"theory_from": origin}
+    return {"theory": theory.name, "shape": list(theory.shape), **outside}
 
 
 def describe(theory: Theory) -> str:

@@ -24,7 +24,7 @@ def check(dataset: Dataset) -> None:
     config = dataset.json("lf_config")
     if not isinstance(config, dict) or not isinstance(config.get("theory"), str):
         _refuse(dataset, "it does not say which theory it is of")
-    theories.make(config["theory"], _shape(dataset, config.get("shape")))
+    theories.make(config["theory"], _shape(dataset, config.get("shape")), config.get("theory_from"))
     kind = dataset.attributes["lf_format"]
     dimensions = ("coupling_point",) if kind == "scan" else ()
     for name in coupling_names(dataset):

@@ -130,7 +130,9 @@ def _series(dataset: Dataset) -> tuple[str, list[_Series]]:
         curve = None
         if all(f"{name}_curve" in dataset for name in (abscissa, *others)):
             curve = _ordered(dataset, abscissa, chosen, "_curve")
-        label = ", ".join(f"${symbol(name)}={value:.6g}$" for name, value in chosen.items())
+        label = ", ".join(
+            f"${symbol(dataset, name)}={value:.6g}$" for name, value in chosen.items()
+        )
         series.append(_Series(points, curve, colour, label))
     return abscissa, series
 
@@ -145,7 +147,7 @@ def _abscissa_label(dataset: Dataset, abscissa: str) -> str:
     """The symbol of the coupling, and of those set to the same values (M = μ)."""
     names = _coupling_names(dataset)
     same = [name for name in names if np.array_equal(dataset[name], dataset[abscissa])]
-    return "$" + "=".join(symbol(name) for name in same) + "$"
+    return "$" + "=".join(symbol(dataset, name) for name in same) + "$"
 
 
 def _ordered(dataset: Dataset, abscissa: str, chosen: dict, suffix: str) -> NDArray[np.intp]:

@@ -31,11 +31,6 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7
 UNRELIABLE = "#C00000"
 GREY = "#7f7f7f"
 
-SYMBOLS = {
-    "m": "m", "lam": r"\lambda", "alpha": r"\alpha", "kappa": r"\kappa",
-    "mass": "M", "mu": r"\mu", "tilt": "h", "period": "T", "beta": r"\beta", "depth": "a",
-    "mass_squared": "M^2",
-}  # fmt: skip
 LABELS = {
     "magnetization": r"$\langle M\rangle$",
     "abs_magnetization": r"$\langle |M|\rangle$",
@@ -51,12 +46,6 @@ LABELS = {
     "positive_well": r"$P(x_0>0)$",
     "log_z": r"$\log Z$",
 }
-THEORIES = {
-    "phi4": r"$\phi^4$ theory",
-    "phi4-hopping": r"$\phi^4$ theory",
-    "double-well": "double well",
-    "free-field": "free field",
-}
 
 
 def label(name: str) -> str:
@@ -64,17 +53,26 @@ def label(name: str) -> str:
     return LABELS.get(name, name.replace("_", " "))
 
 
-def symbol(coupling: str) -> str:
-    """A coupling in mathematical type, or at least its name."""
-    return SYMBOLS.get(coupling) or rf"\mathrm{{{coupling.replace('_', chr(92) + '_')}}}"
+def theory_of(dataset: Dataset) -> type[theories.Theory] | None:
+    """The class of the theory that a file is of; None where it is not loaded."""
+    return theories.known().get(dataset.json("lf_config").get("theory"))
+
+
+def symbol(dataset: Dataset, coupling: str) -> str:
+    """A coupling of a file's theory in mathematical type."""
+    theory = theory_of(dataset)
+    fact = None if theory is None else theory.facts().get(coupling)
+    return (fact or theories.Coupling.called(coupling)).symbol
 
 
 def coupling_names(dataset: Dataset) -> list[str]:
-    """The couplings of a file, in the order of SYMBOLS, those that it lacks last."""
-    config = dataset.json("lf_config")
-    theory = theories.THEORIES.get(config.get("theory"))
-    others = () if theory is None else theory.Couplings._fields
-    return [name for name in dict.fromkeys((*SYMBOLS, *others)) if name in dataset]
+    """The couplings of a file, in the order of its theory, or else of its configuration."""
+    points = dataset.json("lf_config").get("couplings")
+    first = points[0] if isinstance(points, list) and points else points
+    theory = theory_of(dataset)
+    known = () if theory is None else theory.Couplings._fields
+    said = first if isinstance(first, dict) else {}
+    return [name for name in dict.fromkeys((*known, *said)) if name in dataset]
 
 
 def estimated(dataset: Dataset) -> list[str]:
@@ -86,7 +84,7 @@ def estimated(dataset: Dataset) -> list[str]:
 
 def on_lattice(dataset: Dataset) -> bool:
     """Whether what the file is about lives on a lattice."""
-    theory = theories.THEORIES.get(dataset.json("lf_config").get("theory"))
+    theory = theory_of(dataset)
     return theory is None or issubclass(theory, theories.LatticeTheory)
 
 
@@ -94,11 +92,12 @@ def title_of(dataset: Dataset) -> str:
     """The theory, its lattice and the couplings that have one value only."""
     config = dataset.json("lf_config")
     shape = config.get("shape", ())
-    parts = [THEORIES.get(config.get("theory"), str(config.get("theory", "")))]
+    theory = theory_of(dataset)
+    parts = [(theory and theory.title) or str(config.get("theory", ""))]
     size = "N" if on_lattice(dataset) else "d"
     parts += [f"${size}={shape[0]}$"] if len(shape) == 1 else [r"$\times$".join(map(str, shape))]
     for name in coupling_names(dataset):
         values = np.unique(dataset[name])
         if len(values) == 1:
-            parts.append(f"${symbol(name)}={values[0]:.6g}$")
+            parts.append(f"${symbol(dataset, name)}={values[0]:.6g}$")
     return ",  ".join(part for part in parts if part)

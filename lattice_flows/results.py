@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lattice_flows.ensemble import describe
+from lattice_flows.ensemble import describe, theory_record
 from lattice_flows.files import Variable, estimate_variables, write_dataset
 from observables import derivative_names, quantities
 from observables.mixing import LONG_NAMES as mixing_names
@@ -150,7 +150,7 @@ def save_results(
         kind,
         {**variables, **(extra or {})},
         title=f"{_TITLES[kind]} of {describe(theory)}",
-        config={"theory": theory.name, "shape": list(theory.shape), "couplings": points},
+        config=theory_record(theory) | {"couplings": points},
         references=theory.references,
         attributes=None if provenance is None else {"lf_provenance": dict(provenance)},
         overwrite=overwrite,

@@ -22,7 +22,7 @@ from .mixtures import GaussianMixture as GaussianMixture
 from .mixtures import MixtureCouplings as MixtureCouplings
 from .mixtures import SixGaussians as SixGaussians
 from .mixtures import TwoGaussians as TwoGaussians
-from .outside import installed, subclasses
+from .outside import home, installed, subclasses
 from .outside import load as load
 from .phi4 import Phi4 as Phi4
 from .phi4 import Phi4Couplings as Phi4Couplings
@@ -58,12 +58,18 @@ def known() -> dict[str, type[Theory]]:
     return own | {theory.name: theory for theory in others} | own
 
 
-def find(name: str) -> type[Theory]:
+def find(name: str, origin: str | None = None) -> type[Theory]:
     """The theory called `name`: of this package, imported before, or of an installed package.
 
+    `origin` is where a file says that it is from; nothing is loaded because of that.
     Raises LatticeFlowsError for an unknown name (naming the known ones).
     """
     if (theory := known().get(name) or installed(GROUP, name)) is None:
+        if origin is not None:
+            raise LatticeFlowsError(
+                f"this is of a theory of your own, {name} from {origin}, which is not loaded: give "
+                f"--theory {origin}, or import it"
+            )
         raise LatticeFlowsError(
             f"there is no theory {name!r}; choose from {', '.join(known())}, or name one of your "
             "own: --theory FILE.py:CLASS, or import it"
@@ -84,11 +90,16 @@ def refuse_nameless(theory: type[Theory]) -> None:
         )
 
 
-def make(name: str, shape: tuple[int, ...] | None = None) -> Theory:
+def origin(theory: type[Theory]) -> str | None:
+    """Where a theory that is not of this package is from, as `load` takes it."""
+    return None if theory in BUILT_IN else home(theory)
+
+
+def make(name: str, shape: tuple[int, ...] | None = None, origin: str | None = None) -> Theory:
     """The theory called `name` on a lattice (or with components) of `shape`.
 
-    A theory that has one shape only needs none.
+    A theory that has one shape only needs none; `origin` as `find` has it.
     Raises LatticeFlowsError for an unknown name, and for a shape that is bad or missing.
     """
-    theory = find(name)
+    theory = find(name, origin)
     return theory(theory.own_shape or () if shape is None else shape)

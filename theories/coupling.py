@@ -30,6 +30,11 @@ class Coupling:
     logarithmic: bool = False
     inverse_temperature: bool = False
 
+    @classmethod
+    def called(cls, name: str) -> Coupling:
+        """That of a coupling that says nothing of itself: its name."""
+        return cls(rf"\mathrm{{{name.replace('_', chr(92) + '_')}}}")
+
 
 @cache
 def facts(couplings: type) -> dict[str, Coupling]:
@@ -43,4 +48,4 @@ def facts(couplings: type) -> dict[str, Coupling]:
 
 def _fact(name: str, hint: Any) -> Coupling:
     said = [x for x in get_args(hint) if isinstance(x, Coupling)]
-    return said[0] if said else Coupling(rf"\mathrm{{{name.replace('_', chr(92) + '_')}}}")
+    return said[0] if said else Coupling.called(name)

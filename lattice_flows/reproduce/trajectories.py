@@ -27,13 +27,14 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from lattice_flows.files import Dataset, Variable
-from lattice_flows.plot_style import COLOURS, STYLE, THEORIES
+from lattice_flows.plot_style import COLOURS, STYLE
 from lattice_flows.reproduce import table1, table2
 from lattice_flows.reproduce.chains import Case
 from lattice_flows.reproduce.experiment import Experiment, Row, Settings
 from lattice_flows.reproduce.runs import over_seeds, trained
 from lattice_flows.sampler import Sampler
 from observables import Estimate, kish_ess, log_mean_weight, magnetization
+from theories import Phi4
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -231,9 +232,7 @@ def _draw_chain(ax: Axes, dataset: Dataset, i: int) -> None:
     for line in lines.T:
         ax.plot(t, line, color=COLOURS[0 if line[-1] > 0 else 1], linewidth=0.6, alpha=0.8)
     ax.set(xlabel="$t$", xlim=(0, 1), xticks=TIMES)
-    ax.set_title(
-        f"{THEORIES['phi4']}, {dataset['base'][i]} base: ESS {ess[-1, 0]:.2f}", fontsize=10
-    )
+    ax.set_title(f"{Phi4.title}, {dataset['base'][i]} base: ESS {ess[-1, 0]:.2f}", fontsize=10)
 
 
 EXPERIMENT = Experiment(
