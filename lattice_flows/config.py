@@ -1,8 +1,8 @@
 """What a training run is: one frozen record, validated once, stored as JSON in the run directory.
 
 Every field is declared in one line with `_option`; validation, JSON and the flags of
-`lattice-flows train` are driven by `dataclasses.fields`. Nothing heavy is imported with this module
-(the command line reads it to print its help), so theories are looked up inside the functions.
+`lattice-flows train` are driven by `dataclasses.fields`. Nothing heavy is imported with this
+module: the command line reads it to print its help.
 """
 
 import dataclasses
@@ -29,6 +29,7 @@ from lattice_flows.config_rules import (
 )
 from lattice_flows.config_rules import flag as flag
 from lattice_flows.config_rules import show as show
+from theories import outside
 
 if TYPE_CHECKING:
     from theories import Theory
@@ -45,9 +46,20 @@ def _option(
     low: float | None = None,
     high: float | None = None,
     above: float | None = None,
+    outside: bool = False,
 ) -> Any:
-    """A field with a default, and what validation and `train --help` say about it."""
-    metadata = {"help": help, "choices": choices, "low": low, "high": high, "above": above}
+    """A field with a default, and what validation and `train --help` say about it.
+
+    outside: a part of one's own fits, too: FILE.py:NAME, or in Python the object itself.
+    """
+    metadata = {
+        "help": help,
+        "choices": choices,
+        "low": low,
+        "high": high,
+        "above": above,
+        "outside": outside,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -81,6 +93,7 @@ class Config:
             "transport",
             "trade",
         ),
+        outside=True,
     )
     boundary: str = _option(
         "auto",
@@ -101,6 +114,7 @@ class Config:
             "gradient",
             "transport",
         ),
+        outside=True,
     )
     base: str = _option(
         "auto",
@@ -115,6 +129,7 @@ class Config:
             "tempered",
             "flow",
         ),
+        outside=True,
     )
     base_curvature: float = _option(0.0, "c of the ultralocal base, in units of √λ.")
     base_width: float = _option(
@@ -134,6 +149,7 @@ class Config:
             "gradient",
             "line",
         ),
+        outside=True,
     )
     steps: int = _option(2000, "Training steps.", low=1, high=10**9)
     batch: int = _option(1024, "Configurations a step.", low=32, high=10**8)
@@ -147,6 +163,7 @@ class Config:
         "both and walkers with their mean stretched (for --objective trade to go on from), "
         "weighted and moved trajectories, a uniform box.",
         choices=("both", "wide", "own", "walkers", "transported", "box"),
+        outside=True,
     )
     half_box: float = _option(10.0, "Half the side of --points box.", above=0)
     weighted: bool = _option(False, "Own trajectories count by their weights as draws of p_t.")
@@ -309,9 +326,33 @@ class Config:
         return cls.from_json(text, where=path)
 
 
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A configuration without its seed, under which what is built of it can be kept.
+
+    Two are equal where they mean the same: the same text, and the same classes and functions behind
+    the names in it, for one of your own may be defined anew.
+    """
+
+    meaning: tuple[Any, ...]
+    config: Config = dataclasses.field(compare=False)
+
+    @classmethod
+    def of(cls, config: Config) -> "Recipe":
+        config = dataclasses.replace(config, seed=0)
+        named = (getattr(config, f.name) for f in dataclasses.fields(config) if f.metadata)
+        parts = [outside.imported(x) for x in named if isinstance(x, str) and ":" in x]
+        return cls((config.to_json(), theories.find(config.theory), *parts), config)
+
+
 def _checked(field: dataclasses.Field, value: Any) -> Any:
     """`value` in the field's own type, or a refusal that names its flag."""
     kind, rule, name = type(field.default), field.metadata, flag(field.name)
+    if rule["outside"] and callable(value):
+        value = outside.home(value)
+    if rule["outside"] and isinstance(value, str) and outside.is_outside(value):
+        outside.imported(value)  # or a refusal
+        return value
     if kind is float and type(value) is int and abs(value) < 1e300:
         value = float(value)
     if type(value) is not kind:

@@ -1,6 +1,6 @@
 """What a configuration may say: which choices fit a theory and one another, and how to refuse.
 
-Nothing heavy is imported with this module: theories are looked up inside the functions.
+Nothing heavy is imported with this module.
 """
 
 import dataclasses
@@ -8,18 +8,19 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from theories import GaussianMixture, LatticeTheory, Theory
+from theories.errors import LatticeFlowsError
+from theories.outside import is_outside
+
 if TYPE_CHECKING:
     from lattice_flows.config import Config
-    from theories import LatticeTheory, Theory
 
 Coupling = float | tuple[float, float]
 """A fixed value, or the continuous range (low, high) that a flow is conditioned on."""
 
 
 def refuse(message: str) -> NoReturn:
-    """Raise LatticeFlowsError, imported only here: the theories package brings jax with it."""
-    from theories.errors import LatticeFlowsError
-
+    """Raise LatticeFlowsError."""
     raise LatticeFlowsError(message)
 
 
@@ -41,19 +42,15 @@ def _ends(value: Coupling) -> tuple[float, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def boundary(theory: "Theory", objective: str, chosen: str) -> str:
+def boundary(theory: Theory, objective: str, chosen: str) -> str:
     """What holds TRADE to the flow that it goes on from, where "auto" was chosen."""
-    from theories import LatticeTheory
-
     if objective != "trade" or chosen != "auto":
         return chosen
     return "frozen" if isinstance(theory, LatticeTheory) else "samples"
 
 
-def automatic(theory: "Theory", config: "Config") -> dict[str, str]:
+def automatic(theory: Theory, config: "Config") -> dict[str, str]:
     """What "auto" stands for."""
-    from theories import LatticeTheory
-
     if config.continues:
         return dict(zip(_CHOICES, OWN["transport"], strict=True))
     if config.objective == "gradient-flow":
@@ -72,20 +69,20 @@ OWN = {
 """Field, base and interpolation of the flows that have their own."""
 
 
-def _has_temperature(theory: "Theory") -> bool:
+def _has_temperature(theory: Theory) -> bool:
     return any(fact.inverse_temperature for fact in theory.facts().values())
 
 
-def _local_base(theory: "LatticeTheory") -> str:
+def _local_base(theory: LatticeTheory) -> str:
     free = theory.is_free
     return "gaussian" if free else "mean-field"
 
 
-def refuse_misfits(theory: "Theory", config: "Config") -> None:
+def refuse_misfits(theory: Theory, config: "Config") -> None:
     """Refuse an objective, field, base or path that the theory, or the run, cannot have."""
-    from theories import LatticeTheory
-
     fits, field, base = automatic(theory, config), config.field, config.base
+    field = fits["field"] if is_outside(field) else field  # one's own is one's own choice
+    base = fits["base"] if is_outside(base) else base
     gradient = config.objective == "gradient-flow"
     if gradient and isinstance(theory, LatticeTheory) and _local_base(theory) == "mean-field":
         refuse(
@@ -132,7 +129,7 @@ def refuse_misfits(theory: "Theory", config: "Config") -> None:
 def refuse_idle(config: "Config") -> None:
     """Refuse a choice that nothing would look at."""
     residual = "deformation" in (config.objective, config.boundary)
-    residual |= config.objective == "gradient-flow"
+    residual |= config.objective == "gradient-flow" or is_outside(config.objective)
     acts = {
         "boundary": (config.objective == "trade", "--objective trade"),
         "points": (residual, "--objective deformation"),
@@ -160,7 +157,7 @@ def refuse_idle(config: "Config") -> None:
             refuse(f"{flag(f.name)} acts with {where} alone: leave it out")
 
 
-def refuse_source(theory: "Theory", config: "Config") -> None:
+def refuse_source(theory: Theory, config: "Config") -> None:
     """Refuse to carry a flow of another theory or lattice, or to couplings that it can't reach."""
     source = config.source_config
     if (source.theory, source.shape) != (theory.name, theory.shape):
@@ -203,10 +200,8 @@ def refuse_source(theory: "Theory", config: "Config") -> None:
         )
 
 
-def refuse_unsampled(theory: "Theory", config: "Config") -> None:
+def refuse_unsampled(theory: Theory, config: "Config") -> None:
     """Refuse maximum likelihood where there is neither an exact answer nor a chain to draw from."""
-    from theories import LatticeTheory
-
     likely = config.objective == "likelihood" or config.boundary == "samples"
     if isinstance(theory, LatticeTheory) or not likely:
         return
@@ -220,10 +215,8 @@ def refuse_unsampled(theory: "Theory", config: "Config") -> None:
             )
 
 
-def refuse_diffusion(theory: "Theory", couplings: Mapping[str, Coupling]) -> None:
+def refuse_diffusion(theory: Theory, couplings: Mapping[str, Coupling]) -> None:
     """Refuse the diffusion path where it has no closed form."""
-    from theories import GaussianMixture
-
     if not isinstance(theory, GaussianMixture):
         refuse(
             f"{theory.name} is no Gaussian mixture: --interpolation diffusion does not fit, "
@@ -236,7 +229,7 @@ def refuse_diffusion(theory: "Theory", couplings: Mapping[str, Coupling]) -> Non
         )
 
 
-def refuse_unknown(theory: "Theory", names: Mapping[str, Any]) -> None:
+def refuse_unknown(theory: Theory, names: Mapping[str, Any]) -> None:
     known = theory.Couplings._fields
     if unknown := [name for name in names if name not in known]:
         refuse(f"{theory.name} has no coupling {', '.join(unknown)}: it has {', '.join(known)}")
@@ -253,7 +246,7 @@ def _numbers(value: Any) -> list[float]:
         return []
 
 
-def checked_couplings(theory: "Theory", given: Mapping[str, Any]) -> dict[str, Coupling]:
+def checked_couplings(theory: Theory, given: Mapping[str, Any]) -> dict[str, Coupling]:
     """Every coupling of the theory, in its order, each a float or an ordered pair of floats."""
     refuse_unknown(theory, given)
     couplings: dict[str, Coupling] = {}

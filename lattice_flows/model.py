@@ -11,7 +11,7 @@ import numpy as np
 
 from lattice_flows.base import Tilted, make_base
 from lattice_flows.compiling import compiled
-from lattice_flows.config import Config
+from lattice_flows.config import Config, Recipe
 from lattice_flows.fields import FIELDS, gradient, time_network, transport
 from lattice_flows.flow import Flow
 from lattice_flows.params import Params
@@ -21,6 +21,7 @@ from lattice_flows.symmetry import resample_orbit
 from lattice_flows.transport import Anchor, CouplingLine, FlowBase
 from lattice_flows.walkers import Couplings
 from theories import LatticeTheory
+from theories.outside import part
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,26 +104,26 @@ class Model:
             self.flow,
             self.path,
             self.couplings,
-            config.batch,
-            config.points,
-            config.penalty,
-            config.weighted,
-            config.constant,
-            config.half_box,
-            None if source is None else _couplings(source),
-            None if source is None else _anchor(source),
-            config.boundary,
+            batch=config.batch,
+            points=config.points,
+            penalty=config.penalty,
+            weighted=config.weighted,
+            constant=config.constant,
+            half_box=config.half_box,
+            trained=None if source is None else _couplings(source),
+            anchor=None if source is None else _anchor(source),
+            boundary=config.boundary,
         )
 
 
 def build(config: Config) -> Model:
     """The model of `config`, parameters apart; the same object for trainings that share it."""
-    return _build(replace(config, seed=0).to_json())
+    return _build(Recipe.of(config))
 
 
 @lru_cache(maxsize=4)  # what is compiled for a model is kept with it
-def _build(text: str) -> Model:
-    config = Config.from_json(text)
+def _build(recipe: Recipe) -> Model:
+    config = recipe.config
     theory, ranges, couplings = config.make_theory(), config.ranges, _couplings(config)
     if config.continues:
         assert isinstance(theory, LatticeTheory)  # Config refuses others
@@ -139,9 +140,9 @@ def _build(text: str) -> Model:
         )
         flow = Flow(base, learned.field, config.ode_steps)
         return Model(config, flow, GradientPath(base, False, learned=learned), couplings)
-    make_field = FIELDS[config.field]
+    make_field = part(config.field, FIELDS)
     flow = Flow(base, make_field(theory, ranges, config.width, base.scale), config.ode_steps)
-    path = PATHS[config.interpolation](base, flow.odd, ranges, config.width)
+    path = part(config.interpolation, PATHS)(base, flow.odd, ranges, config.width)
     return Model(config, flow, path, couplings)
 
 

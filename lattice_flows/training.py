@@ -22,13 +22,14 @@ import optax
 
 from lattice_flows.base_fit import fit_base
 from lattice_flows.compiling import compiled
-from lattice_flows.config import Config
+from lattice_flows.config import Config, Recipe
 from lattice_flows.interrupt import Interrupted, writing
 from lattice_flows.model import build
 from lattice_flows.objectives import OBJECTIVES, Objective
 from lattice_flows.params import Params, refuse_not_finite
 from lattice_flows.run import Run
 from theories.errors import LatticeFlowsError
+from theories.outside import part
 
 CHUNK = 20  # steps in one compiled call at most, and between two records of the history
 _CHUNKS_A_SAVE = 5
@@ -83,7 +84,7 @@ class Trainer:
     def __init__(self, config: Config):
         self.config = config
         self.model = build(config)
-        self.objective = OBJECTIVES[config.objective](self.model.setting)
+        self.objective = part(config.objective, OBJECTIVES)(self.model.setting)
         self.dtype = jnp.float64 if config.x64 else jnp.float32
         self.pace = 1  # steps in about a second, at most CHUNK
         self._compiled_base = compiled(self._base)
@@ -207,12 +208,12 @@ class Trainer:
 
 def trainer_for(config: Config) -> Trainer:
     """The trainer of `config`; the same, compiled once, for trainings that differ in the seed."""
-    return _trainer(dataclasses.replace(config, seed=0).to_json())
+    return _trainer(Recipe.of(config))
 
 
 @lru_cache(maxsize=2)
-def _trainer(text: str) -> Trainer:
-    return Trainer(Config.from_json(text))
+def _trainer(recipe: Recipe) -> Trainer:
+    return Trainer(recipe.config)
 
 
 def _keys(key: jax.Array) -> jax.Array:

@@ -98,7 +98,7 @@ class Command(OneLineErrors):
             ),
         ]
         if not any(param.name == "theory" for param in self.params):
-            self.params.append(_theories.option())
+            self.params += _theories.options()
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, _theories.load(ctx, args))

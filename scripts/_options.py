@@ -142,6 +142,24 @@ def coupling_options(theories: Iterable["type[Theory]"], shown: str | None) -> l
     ]
 
 
+class PartType(click.Choice):
+    """A part of this package by its name, or one of one's own, FILE.py:NAME, which is loaded."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        from theories import outside
+        from theories.errors import LatticeFlowsError
+
+        if not (isinstance(value, str) and outside.is_outside(value)):
+            return super().convert(value, param, ctx)
+        try:
+            return outside.home(outside.run(value))
+        except LatticeFlowsError as error:
+            self.fail(str(error), param, ctx)
+
+    def get_metavar(self, param: Any, ctx: Any) -> str:
+        return f"[{'|'.join(self.choices)}|FILE.py:NAME]"
+
+
 def lattice(command: Callable) -> Callable:
     """--sites N or --shape LxL, passed on as one `shape` (None where neither is given)."""
 

@@ -17,14 +17,35 @@ _CLASS = re.compile(r".+\.py:\w+|[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*")
 _SHOWN = "lattice_flows.theory"
 
 
-def option() -> click.Option:
-    """--theory of commands that read the theory's name in a run or file."""
-    return click.Option(
+def options() -> list[click.Option]:
+    """--theory and --load of commands that read the names of theory and parts in a run or file."""
+    theory = click.Option(
         ["--theory"],
         expose_value=False,
         metavar="FILE.py:CLASS",
         help="Where the theory is, if it is one of your own.",
     )
+    parts = click.Option(
+        ["--load"],
+        multiple=True,
+        expose_value=False,
+        callback=_run,
+        metavar="FILE.py:NAME",
+        help="A field, say, of your own that the run was trained with.",
+    )
+    return [theory, parts]
+
+
+def _run(ctx: click.Context, param: click.Parameter, named: tuple[str, ...]) -> None:
+    """Load parts of one's own."""
+    from theories import outside
+    from theories.errors import LatticeFlowsError
+
+    try:
+        for one in named:
+            outside.run(one)
+    except LatticeFlowsError as error:
+        raise click.UsageError(str(error), ctx) from error
 
 
 def named(command: Callable) -> Callable:

@@ -26,12 +26,12 @@ def options(*, defaults: bool) -> Callable[[Callable], Callable]:
 
     def decorate(command: Callable) -> Callable:
         for field in reversed(FIELDS):
-            choices, default = field.metadata["choices"], field.default
+            default = field.default
             told = f"  [default: {default}]" if defaults and default is not False else ""
             command = click.option(
                 flag(field.name),
                 field.name,
-                type=click.Choice(choices) if choices else type(default),
+                type=_type(field),
                 is_flag=default is False,
                 default=None,  # to know what was typed: --resume refuses what contradicts the run
                 help=field.metadata["help"] + told,
@@ -39,6 +39,14 @@ def options(*, defaults: bool) -> Callable[[Callable], Callable]:
         return command
 
     return decorate
+
+
+def _type(field: dataclasses.Field) -> Any:
+    """Of the option of a field."""
+    choices = field.metadata["choices"]
+    if field.metadata["outside"]:
+        return _options.PartType(choices)
+    return click.Choice(choices) if choices else type(field.default)
 
 
 save_every = click.option(

@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -27,20 +27,62 @@ def load(named: str, contract: type[Contract]) -> type[Contract]:
     Raises LatticeFlowsError, one line, where there is no such file or class, where running the file
     fails, and for a class that does not fulfil the contract.
     """
-    home, _, name = named.rpartition(":")
-    if not home or not name.isidentifier():
-        raise LatticeFlowsError(f"{named!r} names no class: write FILE.py:CLASS")
-    module = _from_file(Path(home)) if home.endswith(".py") else _module(home)
-    found = getattr(module, name, None)
+    found = run(named)
     if not (isinstance(found, type) and issubclass(found, contract)):
-        fitting = [x.__name__ for x in subclasses(contract) if vars(module).get(x.__name__) is x]
-        there = f"it has {', '.join(fitting)}" if fitting else "it has none"
-        raise LatticeFlowsError(
-            f"{home} has no class {name} that is a {contract.__name__}: {there}"
-        )
+        raise LatticeFlowsError(f"{named} is not a subclass of {contract.__name__}")
     if inspect.isabstract(found):
         lacking = ", ".join(sorted(found.__abstractmethods__))
         raise LatticeFlowsError(f"{named} lacks {lacking}: a {contract.__name__} must have it")
+    return found
+
+
+Part = TypeVar("Part")
+
+
+def part(named: str, table: Mapping[str, Part]) -> Part:
+    """What `named` says: an entry of a `table`, or FILE.py:NAME of a file that is imported.
+
+    Raises LatticeFlowsError where it is neither.
+    """
+    return imported(named) if is_outside(named) else table[named]
+
+
+def is_outside(named: str) -> bool:
+    """Whether a name tells of something from outside."""
+    return ":" in named
+
+
+def run(named: str) -> Any:
+    """What FILE.py:NAME or MODULE:NAME tells, the file being run where it is not imported yet.
+
+    Raises LatticeFlowsError, one line, where there is no such thing, or running the file fails.
+    """
+    place, _, name = named.rpartition(":")
+    if not place or not name.isidentifier():
+        raise LatticeFlowsError(f"{named!r} names nothing in a file: write FILE.py:NAME")
+    module = _from_file(Path(place)) if place.endswith(".py") else _module(place)
+    if not hasattr(module, name):
+        raise LatticeFlowsError(f"{place} has no {name}")
+    return getattr(module, name)
+
+
+def imported(named: str) -> Any:
+    """What FILE.py:NAME or MODULE:NAME tells, of a module that is imported already.
+
+    Raises LatticeFlowsError where it is not.
+    """
+    place, _, name = named.rpartition(":")
+    stem = Path(place).stem if place.endswith(".py") else place
+    main = getattr(sys.modules.get("__main__"), "__file__", None)
+    if main is not None and Path(main).name == Path(place).name:
+        stem = "__main__"
+    found: Any = sys.modules.get(stem)
+    for step in name.split("."):
+        found = getattr(found, step, None)
+    if found is None:
+        raise LatticeFlowsError(
+            f"{named} is a part of your own, which is not loaded: give --load {named}, or import it"
+        )
     return found
 
 
@@ -64,8 +106,8 @@ def installed(group: str, name: str) -> Any:
     return None
 
 
-def home(found: type) -> str:
-    """Where a class is from, as `load` takes it: FILE.py:CLASS for one outside of packages."""
+def home(found: Any) -> str:
+    """Where a class or function is from, as `run` takes it: FILE.py:NAME outside of packages."""
     module = sys.modules.get(found.__module__)
     file = getattr(module, "__file__", None)
     own = file is not None and "." not in found.__module__

@@ -12,6 +12,7 @@ from lattice_flows.base.ultralocal import GeneralisedGaussian as GeneralisedGaus
 from lattice_flows.base.ultralocal import Ultralocal as Ultralocal
 from theories import LatticeTheory, Theory
 from theories.errors import LatticeFlowsError
+from theories.outside import imported, is_outside
 
 Ranges = Mapping[str, tuple[float, float]]
 
@@ -21,9 +22,12 @@ def make_base(
 ) -> Base:
     """The base `name` for `theory`; `ranges` are the couplings that its parameters depend on.
 
-    All but "normal" and "tempered" are for lattices; of the others all but "gaussian" need a
-    potential beyond quadratic. "tempered" needs a temperature.
+    One from outside is called with theory and ranges. All but "normal" and "tempered" are for
+    lattices; of the others all but "gaussian" need a potential beyond quadratic. "tempered" needs
+    a temperature.
     """
+    if is_outside(name):
+        return imported(name)(theory, ranges)
     if name in ("normal", "tempered"):
         normal = GeneralisedGaussian(theory, 2.0, sqrt(2) * width)
         return normal if name == "normal" else Tempered(theory, normal)

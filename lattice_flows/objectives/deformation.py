@@ -25,6 +25,7 @@ from lattice_flows.fields import time_network
 from lattice_flows.params import Params
 from lattice_flows.points import SOURCES, Points, Source
 from lattice_flows.setting import Setting
+from theories.outside import part
 
 PENALTIES = {
     "squared": jnp.square,
@@ -45,7 +46,7 @@ class Deformation:
 
     @cached_property
     def source(self) -> Source:
-        return SOURCES[self.setting.points](self.setting)
+        return part(self.setting.points, SOURCES)(self.setting)
 
     def init(self, params: Params, key: jax.Array) -> Any:
         return self.source.init(params, key)
