@@ -67,8 +67,8 @@ def _option(
 class Config:
     """A training run: theory, lattice, the couplings it is for, and how the flow is trained.
 
-    `theory` is a name, or a theory itself, which is kept by its name and shape; `shape` may be left
-    out then, and for a theory that has one shape only.
+    `shape` may be left out for a theory that has one shape only. A field, base, path, objective or
+    source of points of one's own is given as it is, and kept by where it is found.
 
     `couplings` holds a value or a range for each coupling of the theory; the missing ones are
     filled in with the theory's defaults. `source` is the record of the run that a transport between
@@ -76,7 +76,7 @@ class Config:
     this package is found. Raises LatticeFlowsError, one line, for the first mistake.
     """
 
-    theory: "str | Theory"
+    theory: str
     shape: tuple[int, ...] = ()
     couplings: Mapping[str, Coupling] = dataclasses.field(default_factory=dict)
     source: Mapping[str, Any] | None = None
@@ -183,12 +183,6 @@ class Config:
     x64: bool = _option(False, "Train in double precision.")
 
     def __post_init__(self) -> None:
-        if isinstance(self.theory, theories.Theory):
-            theories.refuse_nameless(type(self.theory))
-            if self.shape not in ((), self.theory.shape):
-                refuse(f"{self.theory.name} has shape {self.theory.shape}, not {self.shape}")
-            object.__setattr__(self, "shape", self.theory.shape)
-            object.__setattr__(self, "theory", self.theory.name)
         if not isinstance(self.theory, str):
             refuse(f"a theory is named by a word, not {self.theory!r}")
         if not isinstance(self.couplings, Mapping):

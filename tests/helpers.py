@@ -80,8 +80,8 @@ class Independent(LatticeTheory):
     def quadratic(self, couplings):
         return 0.5
 
-    def quartic(self, couplings):
-        return 0.0
+    def leading(self, couplings):
+        return 2, 0.5
 
     def exact(self, couplings):
         a, v = couplings.shift, self.sites

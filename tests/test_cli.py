@@ -17,7 +17,7 @@ import theories
 from lattice_flows.config import Config
 from lattice_flows.ensemble import Ensemble
 from lattice_flows.run import Run
-from lattice_flows.scripts import _options, _output, _values
+from lattice_flows.scripts import _output
 from lattice_flows.scripts._command import Failure
 from lattice_flows.scripts._progress import progress
 from lattice_flows.scripts.cli import main
@@ -80,9 +80,17 @@ def test_version():
 
 
 def test_the_flags_are_the_couplings_of_the_theories():
+    shown = call("train", "--help").stdout.partition("Couplings:")[2]
+    flags = set(re.findall(r"^  --([a-z-]+) VALUES", shown, re.MULTILINE))
     every = {c for t in theories.THEORIES.values() for c in t.Couplings._fields}
-    assert set(_options.COUPLINGS) == every
-    assert set(_values.THEORIES) == set(theories.THEORIES)
+    assert flags == {name.replace("_", "-") for name in every}
+    own = call("train", "--theory", "phi4-hopping", "--help").stdout.partition("Couplings:")[2]
+    assert re.findall(r"^  --([a-z-]+) VALUES", own, re.MULTILINE) == ["lam", "kappa"]
+
+
+def test_every_coupling_says_what_it_is():
+    for theory in theories.THEORIES.values():
+        assert all(fact.help and fact.symbol for fact in theory.facts().values())
 
 
 # bad input

@@ -83,7 +83,7 @@ def test_what_is_automatic_fits_the_theory():
         ({"learning_rate": float("inf")}, ["--learning-rate", "finite"]),
         ({"curriculum": 1.5}, ["--curriculum", "at most 1"]),
         ({"x64": 1}, ["--x64", "true or false"]),
-        ({"objective": "gradient-flow"}, ["quartic", "use deformation"]),
+        ({"objective": "gradient-flow"}, ["no free field", "use deformation"]),
         ({"objective": "reverse-kl", "points": "own"}, ["--points", "--objective deformation"]),
         ({"objective": "path-gradient", "penalty": "sum"}, ["--penalty", "leave it out"]),
         ({"objective": "reverse-kl", "interpolation": "learned"}, ["--interpolation"]),

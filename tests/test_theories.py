@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from theories import (
     FreeField,
     FreeFieldCouplings,
     LatticeFlowsError,
+    LatticeTheory,
     Phi4,
     Phi4Couplings,
     Phi4Hopping,
@@ -111,12 +113,17 @@ def test_the_hopping_form_is_as_the_papers_write_it_and_phi4_in_other_units(shap
         (FreeField((3, 3)), FreeFieldCouplings(0.4)),
     ],
 )
-def test_quadratic_and_quartic_are_taylor_coefficients(theory, couplings):
+def test_quadratic_and_leading_term_are_taylor_coefficients(theory, couplings):
     even = couplings._replace(**{name: 0.0 for name in theory.z2_odd})
     second = jax.grad(jax.grad(theory.potential))
-    fourth = jax.grad(jax.grad(second))
+    power, coefficient = theory.leading(couplings)
+    highest = {2: second, 4: jax.grad(jax.grad(second))}[power]
     np.testing.assert_allclose(theory.quadratic(couplings), second(0.0, even) / 2, rtol=1e-14)
-    np.testing.assert_allclose(theory.quartic(couplings), fourth(0.5, couplings) / 24, rtol=1e-12)
+    np.testing.assert_allclose(
+        coefficient, highest(0.5, couplings) / math.factorial(power), rtol=1e-12
+    )
+    unknown = LatticeTheory.quadratic(theory, couplings)  # where a theory does not say
+    np.testing.assert_allclose(unknown, theory.quadratic(couplings), rtol=1e-14)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])

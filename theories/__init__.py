@@ -35,17 +35,21 @@ from .transfer_matrix import TransferMatrix as TransferMatrix
 
 GROUP = "lattice_flows.theories"
 """The entry point group of theories in installed packages."""
-BUILT_IN: tuple[type[Theory], ...] = (
-    Phi4,
-    Phi4Hopping,
-    DoubleWell,
-    FreeField,
-    ManyWell,
-    TwoGaussians,
-    FourGaussians,
-    SixGaussians,
-    FortyGaussians,
-)
+THEORIES: dict[str, type[Theory]] = {
+    theory.name: theory
+    for theory in (
+        Phi4,
+        Phi4Hopping,
+        DoubleWell,
+        FreeField,
+        ManyWell,
+        TwoGaussians,
+        FourGaussians,
+        SixGaussians,
+        FortyGaussians,
+    )
+}
+"""The theories of this package."""
 
 
 def known() -> dict[str, type[Theory]]:
@@ -53,9 +57,8 @@ def known() -> dict[str, type[Theory]]:
 
     No other can take the name of one of these.
     """
-    own = {theory.name: theory for theory in BUILT_IN}
     others = [theory for theory in subclasses(Theory) if "name" in vars(theory)]
-    return own | {theory.name: theory for theory in others} | own
+    return THEORIES | {theory.name: theory for theory in others} | THEORIES
 
 
 def find(name: str, origin: str | None = None) -> type[Theory]:
@@ -92,7 +95,7 @@ def refuse_nameless(theory: type[Theory]) -> None:
 
 def origin(theory: type[Theory]) -> str | None:
     """Where a theory that is not of this package is from, as `load` takes it."""
-    return None if theory in BUILT_IN else home(theory)
+    return None if theory in THEORIES.values() else home(theory)
 
 
 def make(name: str, shape: tuple[int, ...] | None = None, origin: str | None = None) -> Theory:

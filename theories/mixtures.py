@@ -105,7 +105,7 @@ class GaussianMixture(Theory):
 
     def modes(self, phi: np.ndarray) -> np.ndarray:
         """The responsibilities r_k of each point (n, 2): (n, K), whose rows sum to 1."""
-        return _softmax(self._log_terms(np.asarray(phi, np.float64)), axis=1)
+        return _softmax(self._log_terms(np.asarray(phi, np.float64)))
 
     def mode_centres(self, couplings) -> np.ndarray:
         return self.means
