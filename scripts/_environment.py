@@ -1,4 +1,4 @@
-"""What a process inherits and must not be led astray by: variables of jax and of matplotlib.
+"""What a process inherits and must not be led astray by: variables of jax, numpy and matplotlib.
 
 A notebook tells its children to draw in the notebook; a job script chooses devices that the machine
 may not have.
@@ -19,11 +19,13 @@ def settle() -> None:
 
 
 def explain(error: Exception) -> str | None:
-    """In one line, what variable jax could not start with, where `error` comes from that.
+    """In one line, what variable jax or numpy could not start with, where `error` is of that.
 
     (XLA itself leaves with one line where XLA_FLAGS has a flag that it does not know.)
     """
     said = str(error)
+    if "SOURCE_DATE_EPOCH" in os.environ and said.startswith("invalid literal for int()"):
+        return "SOURCE_DATE_EPOCH is not a date: unset it, or give seconds"  # numpy reads it, too
     for name in os.environ:
         if (
             isinstance(error, ValueError)
