@@ -1,6 +1,8 @@
 """What commands say: results on stdout, as text or as one JSON object; the rest on stderr."""
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -183,6 +185,8 @@ def show(text: str) -> None:
     Where its reader has gone, BrokenPipeError is left to Click, which ends quietly.
     """
     try:
+        if sys.stdout is None:  # closed before this process began
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         click.echo(text)
     except BrokenPipeError:
         raise

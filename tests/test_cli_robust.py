@@ -74,6 +74,28 @@ def test_a_result_that_cannot_be_shown_is_saved():
         assert "log_z" in read_dataset(name)
 
 
+def test_streams_that_are_closed_take_no_file_for_theirs():
+    """The first file that a process opens without them would have their number."""
+    lf = f"{sys.executable} -m lattice_flows.scripts.cli"
+    for closed, code in (("2>&-", 0), (">&-", 1), ("<&- >&- 2>&-", 1)):
+        args = "--m 0.5,1 -o closed.nc --overwrite"
+        done = subprocess.run(
+            ["sh", "-c", f"{lf} {' '.join(EXACT)} {args} {closed}"], capture_output=True
+        )
+        assert done.returncode == code, done
+        if closed == ">&-":
+            assert b"Error: standard output cannot be written" in done.stderr
+        assert "log_z" in read_dataset("closed.nc")
+        Path("closed.nc").unlink()
+
+
+def test_progress_without_a_standard_error(monkeypatch, capfd):
+    monkeypatch.setattr(sys, "stderr", None)
+    with _streams.forgiving(), progress("train r", 1, every=0) as report:
+        report(1, {})
+    assert sys.stderr is None and capfd.readouterr() == ("", "")
+
+
 def test_every_command_saves_before_it_prints(monkeypatch):
     def fail(text=None, err=False, **_):
         if not err:
