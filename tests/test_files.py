@@ -287,6 +287,14 @@ def test_a_dataset_comes_back_as_it_was(tmp_path):
         dataset.json("missing")
 
 
+@pytest.mark.parametrize("shape", [(0,), (5, 0), (0, 5)])
+def test_arrays_of_nothing(tmp_path, shape):
+    path = tmp_path / "a.nc"
+    axes = tuple(f"axis_{k}" for k in range(len(shape)))
+    write_dataset(path, "scan", {"x": Variable(axes, np.empty(shape), "x")}, title="", config={})
+    assert read_dataset(path)["x"].shape == shape
+
+
 def test_xarray_reads_it_with_units_and_linked_errors(tmp_path):
     path = tmp_path / "scan.nc"
     write(path, references="somebody, somewhere")
