@@ -248,6 +248,7 @@ def test_draws_are_on_the_disk_twice_while_they_are_written(monkeypatch, tmp_pat
         ([*EXACT, "--m", "٣"], 2, "not a value"),
         ([*EXACT, "-o", "x.csv"], 2, "end it in .nc or .json"),
         (["exact", "phi4", "--sites", "9" * 20], 1, "1e+20 sites is too large"),
+        (["exact", "phi4", "--sites", "1" + "0" * 400], 1, "1e+99 sites is too large"),
         (["exact", "free-field", "--shape", "99999x99999"], 1, "74.5 GiB"),
         (["exact", "phi4", "--shape", "x".join("2" * 9)], 2, "8 sides at most"),
         (["hmc", "phi4", "--sites", 16, "-n", 10**11, "-o", "h.nc"], 1, "of disk"),
@@ -261,6 +262,7 @@ def test_draws_are_on_the_disk_twice_while_they_are_written(monkeypatch, tmp_pat
         (["train", "r", "--theory", "phi4", "--sites", 16, "--batch", 10**8], 1, "of memory"),
         (["train", "r", "--theory", "phi4", "--sites", 16, "--steps", 10**20], 1, "at most"),
         (["train", "r", "--theory", "phi4", "--sites", 16, "--ode-steps", 10**9], 1, "at most"),
+        (["train", "r", "--theory", "phi4", "--sites", 16, "--save-every", "nan"], 2, "finite"),
         (["reproduce", "table2", "--seeds", 10**9], 2, "--seeds"),
     ],
 )
