@@ -155,4 +155,7 @@ def _translate(error: Exception) -> NoReturn:
         raise Failure(str(error), INTERRUPTED) from error
     if isinstance(error, LatticeFlowsError):
         raise Failure(str(error)) from error
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):  # numpy's, and XLA's
+        why = str(error).partition("\n")[0] or "no more can be had"
+        raise Failure(f"out of memory ({why}): ask for less at once") from error
     raise error

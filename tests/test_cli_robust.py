@@ -290,6 +290,17 @@ def test_options_in_a_file_have_kinds(text, words):
     assert words in refused(*EXACT, "--config", "o.json", code=2)
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nallocating")]
+)
+def test_memory_that_runs_out_is_one_line(monkeypatch, error):
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr("lattice_flows.results.exact_result", fail)
+    assert "out of memory" in refused(*EXACT, code=1)
+
+
 def test_underscores_are_dashes():
     @click.command(cls=Command)
     @click.option("--ode-steps", type=int)

@@ -406,6 +406,26 @@ def test_a_source_that_fails_leaves_nothing(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_trouble_that_hdf5_does_not_explain_is_one_line(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("NetCDF: HDF error")
+
+    monkeypatch.setattr(files, "store", fail)
+    with refused("cannot write .*NetCDF: HDF error"):
+        write(tmp_path / "a.nc")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_memory_does_not_hold_is_not_called_foreign(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise MemoryError
+
+    write(tmp_path / "a.nc")
+    monkeypatch.setattr(files, "_decode_variable", fail)
+    with refused("a.nc does not fit in memory"):
+        read_dataset(tmp_path / "a.nc")
+
+
 @pytest.mark.parametrize("size", [5_000, 300_000, 20_000_000])
 def test_a_disk_that_fills_up_in_the_middle_is_named(tmp_path, size):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
