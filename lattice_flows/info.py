@@ -12,7 +12,7 @@ from lattice_flows import checkpoint
 from lattice_flows.files import Dataset, read_dataset
 from lattice_flows.integrity import Damaged, read_json
 from lattice_flows.provenance import versions
-from lattice_flows.run import CHECKPOINT, FINISHED, HISTORY, PROVENANCE, Run
+from lattice_flows.run import CHECKPOINT, FINISHED, HISTORY, PROVENANCE, START, Run
 from theories.errors import LatticeFlowsError
 
 _SIZES = ("coupling_point", "exact_point", "chain", "draw", "distance", "row")
@@ -109,6 +109,7 @@ def _of_run(path: Path) -> dict[str, Any]:
             return None
 
     state = checked(CHECKPOINT, lambda file: checkpoint.inspect(file, run.digest))
+    checked(START, lambda file: checkpoint.names(file, run.digest))
     came_from = checked(PROVENANCE, read_json)
     end = checked(FINISHED, read_json)
     records, torn = run.read_history()

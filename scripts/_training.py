@@ -93,9 +93,16 @@ def typed_settings(
 
 
 def carry_on(
-    run: "Run", *, resume: bool, interrupted: Callable[[], bool], save_every: float
+    run: "Run",
+    *,
+    resume: bool,
+    interrupted: Callable[[], bool],
+    save_every: float,
+    begun: Callable[[], None] = lambda: None,
 ) -> None:
     """Train a locked run to its end, from its checkpoint where `resume`; finished ones stay.
+
+    `begun` is called when the first checkpoint of a run stands.
 
     Raises Interrupted, with the command that goes on, once its state is saved.
     """
@@ -120,6 +127,7 @@ def carry_on(
                 report=report,
                 interrupted=interrupted,
                 save_every=save_every,
+                begun=begun,
             )
     except Interrupted as error:
         raise Interrupted(
