@@ -86,10 +86,12 @@ def train_afresh(
 
 
 def number(report: Mapping[str, Any], key: str) -> Estimate:
-    """A number of `evaluate` with its statistical error, 0 where it gives none."""
+    """A number of `evaluate` with its statistical error, 0 where it gives none; NaN for None."""
     value = report.get(key, report["observables"].get(key))
     if isinstance(value, Mapping):
         return Estimate(value["value"], value["stderr"])
+    if value is None:
+        return Estimate(float("nan"), float("nan"))
     return Estimate(value, report.get(f"{key}_stderr", 0.0))
 
 
