@@ -178,6 +178,17 @@ def test_devices_that_are_not_there_are_one_line(monkeypatch):
     assert _environment.explain(AssertionError("a defect of ours")) is None
 
 
+@pytest.mark.parametrize("name", ["JAX_DISABLE_JIT", "JAX_DEBUG_NANS", "JAX_TRANSFER_GUARD"])
+def test_switches_for_debugging_are_named_where_something_stops(monkeypatch, name):
+    def fail(*args):
+        raise FloatingPointError("nan\nin a line of its own")
+
+    monkeypatch.setattr("lattice_flows.results.exact_result", fail)
+    assert isinstance(call(*EXACT).exception, FloatingPointError)  # a defect of ours
+    monkeypatch.setenv(name, "1")
+    assert f"jax stops with {name}=1 (nan): unset that" in refused(*EXACT)
+
+
 # flags and couplings
 
 
