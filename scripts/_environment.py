@@ -8,6 +8,17 @@ import logging
 import os
 import warnings
 
+_SWITCHES = (
+    "JAX_CHECK_TRACER_LEAKS",
+    "JAX_DEBUG_INFS",
+    "JAX_DEBUG_NANS",
+    "JAX_DISABLE_JIT",
+    "JAX_NUMPY_DTYPE_PROMOTION",
+    "JAX_NUMPY_RANK_PROMOTION",
+    "JAX_TRANSFER_GUARD",
+)
+"""For those who look for defects: jax then refuses what is right otherwise."""
+
 
 def settle() -> None:
     """Figures go to files: no window, no notebook, no remarks on matplotlib's own settings.
@@ -49,3 +60,8 @@ def explain(error: Exception) -> str | None:
             "unset it, or set JAX_PLATFORMS=cpu"
         )
     return None
+
+
+def switches() -> str:
+    """Those of jax's switches for debugging that are set, as NAME=VALUE; "" for none."""
+    return ", ".join(f"{name}={os.environ[name]}" for name in _SWITCHES if name in os.environ)
