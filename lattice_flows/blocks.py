@@ -7,8 +7,8 @@ While OUT is being made there is a folder `.OUT.parts`:
     NAME/           one drawing: FIRST.npz holds the draws from number FIRST on, and where to go on
 
 Every part is written whole or not at all, and sealed (integrity.py): one that is damaged is made
-again. Random numbers come from the seed and the number of a draw alone, so that
-neither an interruption nor the size of the parts shows in the result.
+again. Random numbers come from the seed and the number of a draw alone, so that neither an
+interruption nor the size of the parts shows in the result.
 """
 
 import contextlib
@@ -93,7 +93,8 @@ class Parts:
     def _begun(self) -> bool:
         """Whether any part is there."""
         assert self.folder is not None
-        return any(path.name != "record.npz" for path in self.folder.rglob("*.npz"))
+        found = self.folder.rglob("[!.]*.npz")  # what begins with a dot was not written to its end
+        return any(path.name != "record.npz" for path in found)
 
     def _clear(self) -> None:
         """Drop all parts, the record first: without it nothing is taken for begun."""

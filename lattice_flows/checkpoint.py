@@ -93,6 +93,11 @@ def inspect(path: str | os.PathLike[str], config: str | None = None) -> dict[str
     return {"step": None if step is None or step.shape else int(step), "sealed": sealed}
 
 
+def names(path: str | os.PathLike[str], config: str | None = None) -> list[str]:
+    """The key paths of the arrays in `path`. Raises LatticeFlowsError as `load` does."""
+    return list(_read(path, config)[0])
+
+
 def _named_leaves(tree: Any) -> dict[str, Any]:
     return {jax.tree_util.keystr(p): x for p, x in jax.tree_util.tree_flatten_with_path(tree)[0]}
 

@@ -51,6 +51,8 @@ def evaluate(
     of HMC (`reference`: see REFERENCES), and are None where those do not agree among themselves.
     `log_q_step_halving` is the largest change of log q when the solver's steps are halved, of the
     draws of largest weight: where an error of the solver has made a weight too large, it shows.
+    `forward_not_finite` counts the samples of p from which the flow, run backwards, diverges. What
+    is not finite is None, and fails the check of that name.
     """
     draw_key, key = jax.random.split(key)
     (drawn,) = _reference_draws(sampler.theory, [couplings], key, reference)
@@ -103,19 +105,22 @@ def _judge(
         "ess_forward": None,
         "coverage": None,
         "forward_source": None,
+        "forward_not_finite": None,
         **_mean("kl_reverse", None),
         **_mean("kl_forward", None),
-        "log_z_integrated": integrated.value,
-        "log_z_integrated_stderr": integrated.stderr,
+        "log_z_integrated": _finite(integrated.value),
+        "log_z_integrated_stderr": _finite(integrated.stderr),
         "log_z_error": None,
         "log_z_error_stderr": None,
         **dict.fromkeys(_DISTANCES),
-        "log_q_step_halving": float(np.max(np.abs(halved - log_weights[heaviest]))),
+        "log_q_step_halving": _finite(np.max(np.abs(halved - log_weights[heaviest]))),
         "exact": None,
     }
+    if report["log_z_integrated"] is None or report["log_q_step_halving"] is None:
+        report |= _also_failed(report, ["not_finite"])
     exact = sampler.theory.exact(couplings)
     if reference is not None:
-        report |= _by_hmc(sampler, measurement, reference)
+        report |= _by_hmc(sampler, report, measurement, reference)
     if exact is None:
         return report
     rng = np.random.default_rng(np.asarray(jax.random.key_data(exact_key)))
@@ -141,7 +146,9 @@ def _judge(
     }
 
 
-def _by_hmc(sampler: Sampler, measurement: Measurement, reference: Ensemble) -> dict[str, Any]:
+def _by_hmc(
+    sampler: Sampler, report: Mapping[str, Any], measurement: Measurement, reference: Ensemble
+) -> dict[str, Any]:
     """The forward figures and the verdict by draws of HMC; nothing where its chains disagree."""
     found = reference.measure()
     if not found.reliable:
@@ -150,33 +157,40 @@ def _by_hmc(sampler: Sampler, measurement: Measurement, reference: Ensemble) -> 
     assert log_z is not None  # draws of a flow have weights
     log_ratio = sampler.log_weights(reference.configurations[:], reference.couplings) - log_z.value
     forward = _forward(log_ratio)
-    # draws of one chain are correlated, chains are not; the mean weight has an error of its own
-    by_chain = log_ratio.reshape(_CHAINS, _DRAWS).mean(axis=1)
-    error = np.hypot(by_chain.std(ddof=1) / np.sqrt(_CHAINS), log_z.stderr)
+    if not forward["forward_not_finite"]:
+        # draws of one chain are correlated, chains are not; the mean weight has its own error
+        by_chain = log_ratio.reshape(_CHAINS, _DRAWS).mean(axis=1)
+        error = np.hypot(by_chain.std(ddof=1) / np.sqrt(_CHAINS), log_z.stderr)
+        forward["kl_forward_stderr"] = float(error)
     pull, _, threshold = largest_pull(measurement, found.observables)
     failed = failed_forward(forward["ess_forward"], measurement.n)
     failed += ("hmc",) if pull > threshold else ()
     return {
-        **_also_failed(measurement.as_json(), failed),
+        **_also_failed(report, failed),
         **forward,
-        "kl_forward_stderr": float(error),
         "forward_source": "hmc",
     }
 
 
 def _forward(log_ratio: NDArray[np.float64]) -> dict[str, Any]:
-    """The forward figures from log p/q over samples of p."""
+    """The forward figures from log p/q over samples of p; None where one is not finite."""
+    bad = int(np.sum(~np.isfinite(log_ratio)))
     return {
-        **_mean("kl_forward", log_ratio),
-        "ess_forward": forward_ess(log_ratio),
-        "coverage": kish_ess(-log_ratio),
+        **_mean("kl_forward", None if bad else log_ratio),
+        "ess_forward": None if bad else forward_ess(log_ratio),
+        "coverage": None if bad else kish_ess(-log_ratio),
+        "forward_not_finite": bad,
     }
 
 
 def _also_failed(report: Mapping[str, Any], failed: Sequence[str]) -> dict[str, Any]:
     """What a report says of its checks, with those that failed besides."""
-    names = [*report["failed"], *failed]
+    names = list(dict.fromkeys([*report["failed"], *failed]))
     return {"failed": names, "reliable": not names}
+
+
+def _finite(number: Any) -> float | None:
+    return float(number) if np.isfinite(number) else None
 
 
 def forward_ess(log_ratio: NDArray[np.float64]) -> float:

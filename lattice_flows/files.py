@@ -195,13 +195,15 @@ def read_dataset(path: str | os.PathLike, *kinds: str, lazy: Collection[str] = (
             }
             if not variables.keys().isdisjoint(lazy):
                 stack.pop_all()  # the file is closed with the last of its stored arrays
-    except LatticeFlowsError:
+    except (LatticeFlowsError, ImportError):
         raise
+    except MemoryError as error:
+        raise LatticeFlowsError(f"{path} does not fit in memory, or is damaged") from error
     except Damaged as error:
         raise LatticeFlowsError(f"{path} is damaged: {error}; copy or write it again") from error
     except PermissionError as error:
         raise LatticeFlowsError(f"{path} is not readable: {os.strerror(errno.EACCES)}") from error
-    except Exception as error:  # netCDF4 raises all kinds of them for bytes that are not netCDF
+    except Exception as error:  # nearly all kinds, for bytes that are not netCDF
         raise LatticeFlowsError(
             f"{path} is not a netCDF file, or only a part of one: write or copy it again"
         ) from error
@@ -243,6 +245,7 @@ def _write(path: Path, variables: Mapping[str, Variable], header: Mapping[str, A
     except (OSError, RuntimeError) as error:
         if "NetCDF" in str(error):  # HDF5 keeps to itself what the system told it
             _fill_up(path, sum(_bytes(variable.data) for variable in variables.values()))
+            raise OSError(str(error)) from error
         raise
     seal(path)
 

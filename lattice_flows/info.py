@@ -10,9 +10,9 @@ import numpy as np
 
 from lattice_flows import checkpoint
 from lattice_flows.files import Dataset, read_dataset
-from lattice_flows.integrity import read_json
+from lattice_flows.integrity import Damaged, read_json
 from lattice_flows.provenance import versions
-from lattice_flows.run import CHECKPOINT, FINISHED, HISTORY, PROVENANCE, Run
+from lattice_flows.run import CHECKPOINT, FINISHED, HISTORY, PROVENANCE, START, Run
 from theories.errors import LatticeFlowsError
 
 _SIZES = ("coupling_point", "exact_point", "chain", "draw", "distance", "row")
@@ -35,7 +35,7 @@ def describe_path(path: str | os.PathLike) -> dict[str, Any]:
     try:
         return _of_file(read_dataset(path, lazy=("configuration",)))
     except LatticeFlowsError as error:
-        if not path.is_file() or "is damaged" not in str(error):
+        if not isinstance(error.__cause__, Damaged):
             raise
         return {"path": str(path), "kind": "file", "intact": False, "damage": [str(error)]}
 
@@ -109,6 +109,7 @@ def _of_run(path: Path) -> dict[str, Any]:
             return None
 
     state = checked(CHECKPOINT, lambda file: checkpoint.inspect(file, run.digest))
+    checked(START, lambda file: checkpoint.names(file, run.digest))
     came_from = checked(PROVENANCE, read_json)
     end = checked(FINISHED, read_json)
     records, torn = run.read_history()

@@ -14,7 +14,6 @@ Anything else is refused, with the file to remove.
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import secrets
 import socket
@@ -22,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lattice_flows.integrity import Damaged, read_json, sealed_json
 from lattice_flows.provenance import job
 from theories.errors import LatticeFlowsError
 
@@ -36,7 +36,9 @@ def lock(directory: Path) -> Iterator[None]:
     Raises LatticeFlowsError where another one holds it, OSError where it can't be written.
     """
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context((directory / LOCK).open("a+", encoding="utf-8"))
+        file = stack.enter_context(
+            (directory / LOCK).open("a+", encoding="utf-8", errors="replace")
+        )
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -67,7 +69,7 @@ def _owned(directory: Path) -> Iterator[None]:
     else:
         raise LatticeFlowsError(f"{directory} is in use by another process: wait for it")
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(me, file)
+        file.write(sealed_json(me))
     try:
         yield
     finally:
@@ -139,9 +141,9 @@ def _started(pid: int) -> str | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """What a lock file says; nothing for one that was not written to its end."""
+    """What a lock file says; nothing for one that is damaged or not written to its end."""
     try:
-        owner = json.loads(path.read_text(encoding="utf-8"))
-        return owner if {"host", "boot", "pid", "started"} <= owner.keys() else {}
-    except (OSError, ValueError, AttributeError):
+        owner, sealed = read_json(path)
+    except (OSError, Damaged):
         return {}
+    return owner if sealed else {}

@@ -24,7 +24,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 def refuse_sites(shape: Sequence[int]) -> None:
     """Raise LatticeFlowsError for a lattice that no array holds."""
-    sites = math.prod(shape)
+    sites = min(math.prod(shape), 10**99)  # what a float can tell
     if sites > MOST_SITES:
         refuse(
             f"a lattice of {_count(sites)} sites is too large: one configuration would take "

@@ -3,6 +3,7 @@
     config.json      the Config; written last on creation, so a directory with it is a whole run
     provenance.json  versions, machine, date and the command that started it, and each restart
     history.jsonl    one JSON record for each reported step
+    start.npz        parameters that a flow takes over from the run that it goes on from
     checkpoint.npz   the latest training state, and which configuration it is of
     finished.json    written when the last step is saved
     lock             held by the process that writes here (lock.py)
@@ -42,10 +43,9 @@ from lattice_flows.provenance import origin, versions
 from theories.errors import LatticeFlowsError
 
 CONFIG, PROVENANCE, HISTORY = "config.json", "provenance.json", "history.jsonl"
-CHECKPOINT, FINISHED = "checkpoint.npz", "finished.json"
+START, CHECKPOINT, FINISHED = "start.npz", "checkpoint.npz", "finished.json"
 # config.json goes first when a run is overwritten: what is left is then an unfinished creation
-_OWN_FILES = (CONFIG, FINISHED, CHECKPOINT, HISTORY, PROVENANCE)
-
+_OWN_FILES = (CONFIG, FINISHED, CHECKPOINT, START, HISTORY, PROVENANCE)
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +68,11 @@ class Run:
         config: Config,
         *,
         overwrite: bool = False,
-        state: Any = None,
+        start: Mapping[str, Any] | None = None,
     ) -> "Run":
         """Make the directory `path` a new run; one that a kill left half made is completed.
 
-        A training `state` to go on from, such as another run's, is its first checkpoint.
+        `start` has the parameters that its flow takes over from another run, by their part.
 
         Raises LatticeFlowsError where a run stands already (unless `overwrite`), where the
         directory holds other things, and where it cannot be written.
@@ -85,8 +85,8 @@ class Run:
                 (directory / name).unlink(missing_ok=True)
         _write_text(directory / PROVENANCE, sealed_json(origin()))
         record = json.loads(config.to_json())
-        if state is not None:
-            checkpoint.save(directory / CHECKPOINT, state, digest_of(record))
+        if start is not None:
+            checkpoint.save(directory / START, start, digest_of(record))
         _write_text(directory / CONFIG, sealed_json(record))
         return cls(directory, config, digest_of(record))
 
@@ -155,6 +155,21 @@ class Run:
         _write_text(self.path / HISTORY, "".join(kept))
 
     # the states
+
+    @property
+    def has_start(self) -> bool:
+        """Whether the flow takes over parameters from another run."""
+        return (self.path / START).exists()
+
+    def start(self, template: Mapping[str, Any]) -> dict[str, Any]:
+        """The parts of the parameters that `create` was given, in the structure of `template`."""
+        names = checkpoint.names(self.path / START, self.digest)
+        parts = {
+            part: tree
+            for part, tree in template.items()
+            if any(name.startswith(f"['{part}']") for name in names)
+        }
+        return checkpoint.load(self.path / START, parts, config=self.digest)
 
     @property
     def has_checkpoint(self) -> bool:

@@ -58,8 +58,8 @@ def store(
     """
     dtype, shape = np.dtype(data.dtype), tuple(data.shape)
     kept = np.dtype(np.int8) if dtype.kind == "b" else dtype
-    chunk = _chunk(shape, kept.itemsize)
     size = math.prod(shape) * kept.itemsize
+    chunk = _chunk(shape, kept.itemsize) if size else ()
     checked: dict[str, Any] = {"fletcher32": True, "chunksizes": chunk} if size > _SMALL else {}
     stored = group.createVariable(name, str if dtype.kind == "U" else kept, dimensions, **checked)
     stored.setncatts(attributes)

@@ -5,8 +5,9 @@ the step, and the state is saved at chunk boundaries alone, so a run that was st
 and resumed ends in the same bytes as one that was not. A step whose gradient is not finite is
 counted and left out; too many in a row end the training, the last good checkpoint kept.
 
-A run without a checkpoint is its configuration and seed, which are saved before anything is
-compiled; its first checkpoint is the state before the first step.
+A run without a checkpoint is its configuration, its seed and what it takes over from another run,
+which are saved before anything is compiled; its first checkpoint is the state before the first
+step.
 """
 
 import dataclasses
@@ -272,10 +273,12 @@ def train(
     report: Callable[[int, dict[str, float]], None],
     interrupted: Callable[[], bool],
     save_every: float = 60.0,
+    begun: Callable[[], None] = lambda: None,
 ) -> None:
     """Train `run` to its end, from its checkpoint where it has one and `resume`.
 
-    The state is saved at the beginning, every 100 steps, and `save_every` seconds.
+    The state is saved at the beginning, every 100 steps, and `save_every` seconds. `begun` is
+    called when the first one stands, of a run that had none.
 
     Raises Interrupted once the state is saved, where `interrupted` says so, and LatticeFlowsError
     if the training diverges or a parameter is not finite; the last good checkpoint is kept.
@@ -286,8 +289,10 @@ def train(
         refuse_not_finite(state.params, f"the checkpoint of {run.path}")
         run.note_restart()
     else:
-        state = trainer.init(key)
+        start = run.start(trainer.shapes(key).params._asdict()) if run.has_start else {}
+        state = trainer.init(key, Params(*map(start.get, Params._fields)))
         _save(run, state)
+        begun()
     step, total, saved = int(state.step), run.config.steps, time.monotonic()
     run.cut_history(step)
     while step < total:

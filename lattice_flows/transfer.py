@@ -19,7 +19,6 @@ from lattice_flows.config import Config
 from lattice_flows.params import Params
 from lattice_flows.run import Run
 from lattice_flows.sampler import Sampler
-from lattice_flows.training import trainer_for
 from theories import coupling_scale
 from theories.errors import LatticeFlowsError
 from theories.lattice import distance_classes
@@ -32,17 +31,19 @@ _INPUTS = {"hollow": ("embed_1", "w", "b"), "translation": ("embed_1", "w", "b")
 last rows of the weights belong to the couplings that vary."""
 
 
-def first_state(config: Config, source: Run) -> dict[str, Any]:
-    """The training state that a run of `config` begins with, going on from the flow of `source`.
+def taken_over(config: Config, source: Run) -> dict[str, Any]:
+    """The parameters that a flow of `config` takes over from that of `source`, by their part.
 
-    Raises LatticeFlowsError where its parameters do not fit.
+    In the precision of `config`. Raises LatticeFlowsError where they do not fit.
     """
     trained = Sampler.load(source).params
     if config.continues:
-        known = Params(base=trained, field=None, path=None, constant=None)
+        known = {"base": trained}
     else:
-        known = transferred(trained, source.config, config)
-    return trainer_for(config).init(jax.random.key(config.seed), known)._asdict()
+        known = transferred(trained, source.config, config)._asdict()
+    dtype = np.float64 if config.x64 else np.float32
+    known = {part: params for part, params in known.items() if params is not None}
+    return jax.tree.map(lambda x: np.asarray(x, dtype), known)
 
 
 def transferred(params: Params, old: Config, new: Config) -> Params:

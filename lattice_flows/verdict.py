@@ -5,6 +5,8 @@ Reverse figures know only what the flow draws. These know p:
     forward_ess   the effective draws that n draws of the flow stand for, by the forward ESS, are
                   fewer than the weights' own gate asks for (observables/weights.py): where the flow
                   misses a part of p, the reverse ESS does not tell, the forward ESS does
+    not_finite    log q is not finite at a sample of p, or of a draw once the solver's steps are
+                  halved, or log Z is not, integrated along the flow: it diverges there
     log_z         log Z is 4σ or more from the exact one
     exact, hmc    an observable is further from the exact answer, or from that of HMC, than the
                   largest of all of them would be in one of 100 evaluations of a right flow
@@ -29,8 +31,13 @@ _ROUNDING = 1e-5  # of log Z, in single precision
 _UNSEEN = 10.0  # a probability of so many effective draws is seen all but e^{-10} of times
 
 
-def failed_forward(ess_forward: float, n: int) -> tuple[str, ...]:
-    """`forward_ess` where n draws at this forward ESS would not pass the gate of weights."""
+def failed_forward(ess_forward: float | None, n: int) -> tuple[str, ...]:
+    """`forward_ess` where n draws at this forward ESS would not pass the gate of weights.
+
+    `not_finite` where there is none.
+    """
+    if ess_forward is None:
+        return ("not_finite",)
     return ("forward_ess",) if failed_checks(ess_forward, 0.0, n) else ()
 
 

@@ -177,4 +177,10 @@ def _translate(error: Exception) -> NoReturn:
         raise Failure(str(error), INTERRUPTED) from error
     if isinstance(error, LatticeFlowsError):
         raise Failure(str(error)) from error
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):  # numpy's, and XLA's
+        why = str(error).partition("\n")[0] or "no more can be had"
+        raise Failure(f"out of memory ({why}): ask for less at once") from error
+    if switches := _environment.switches():
+        why = str(error).partition("\n")[0] or type(error).__name__
+        raise Failure(f"jax stops with {switches} ({why}): unset that") from error
     raise error

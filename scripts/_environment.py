@@ -1,4 +1,4 @@
-"""What a process inherits and must not be led astray by: variables of jax and of matplotlib.
+"""What a process inherits and must not be led astray by: variables of jax, numpy and matplotlib.
 
 A notebook tells its children to draw in the notebook; a job script chooses devices that the machine
 may not have.
@@ -7,6 +7,17 @@ may not have.
 import logging
 import os
 import warnings
+
+_SWITCHES = (
+    "JAX_CHECK_TRACER_LEAKS",
+    "JAX_DEBUG_INFS",
+    "JAX_DEBUG_NANS",
+    "JAX_DISABLE_JIT",
+    "JAX_NUMPY_DTYPE_PROMOTION",
+    "JAX_NUMPY_RANK_PROMOTION",
+    "JAX_TRANSFER_GUARD",
+)
+"""For those who look for defects: jax then refuses what is right otherwise."""
 
 
 def settle() -> None:
@@ -19,11 +30,13 @@ def settle() -> None:
 
 
 def explain(error: Exception) -> str | None:
-    """In one line, what variable jax could not start with, where `error` comes from that.
+    """In one line, what variable jax or numpy could not start with, where `error` is of that.
 
     (XLA itself leaves with one line where XLA_FLAGS has a flag that it does not know.)
     """
     said = str(error)
+    if "SOURCE_DATE_EPOCH" in os.environ and said.startswith("invalid literal for int()"):
+        return "SOURCE_DATE_EPOCH is not a date: unset it, or give seconds"  # numpy reads it, too
     for name in os.environ:
         if (
             isinstance(error, ValueError)
@@ -47,3 +60,8 @@ def explain(error: Exception) -> str | None:
             "unset it, or set JAX_PLATFORMS=cpu"
         )
     return None
+
+
+def switches() -> str:
+    """Those of jax's switches for debugging that are set, as NAME=VALUE; "" for none."""
+    return ", ".join(f"{name}={os.environ[name]}" for name in _SWITCHES if name in os.environ)

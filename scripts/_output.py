@@ -1,6 +1,8 @@
 """What commands say: results on stdout, as text or as one JSON object; the rest on stderr."""
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -183,6 +185,8 @@ def show(text: str) -> None:
     Where its reader has gone, BrokenPipeError is left to Click, which ends quietly.
     """
     try:
+        if sys.stdout is None:  # closed before this process began
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         click.echo(text)
     except BrokenPipeError:
         raise
@@ -227,6 +231,8 @@ _MENDED = {
     "it: train longer, or nearer to these couplings",
     "forward_ess": "the flow misses a part of the target: train longer, or nearer to these "
     "couplings",
+    "not_finite": "the flow diverges, from samples of the target or with more steps: train longer, "
+    "or with more --ode-steps",
     "log_z": "log Z is wrong: train longer, or with more --ode-steps",
     "exact": "an observable is wrong: train longer, or with more --ode-steps",
     "hmc": "an observable disagrees with HMC: train longer, or with more --ode-steps",
@@ -257,6 +263,8 @@ def _why(result: Mapping[str, Any]) -> str:
         numbers.append(f"invariance {found['statistic']:.2g} ({found['threshold']:.2g} allowed)")
     if result.get("ess_forward") is not None:
         numbers.append(f"forward ESS {result['ess_forward']:.2g}")
+    if bad := result.get("forward_not_finite"):
+        numbers.append(f"log q not finite at samples of p ({result['forward_source']}): {bad}")
     reasons = "; ".join(f"{name}: {_MENDED[name]}" for name in failed)
     return f"{', '.join(numbers)} ({headline(result)}); {reasons}"
 

@@ -45,18 +45,32 @@ class Log:
 @contextlib.contextmanager
 def forgiving() -> Iterator[None]:
     """Standard streams that write any character, and a standard error that never fails."""
+    _fill_gaps()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=_HANDLER)
     former = sys.stderr
-    if former is not None:
-        sys.stderr = cast(Any, Log(former))
+    sys.stderr = cast(Any, Log(io.StringIO() if former is None else former))
     try:
         yield
     finally:
-        if former is not None:
-            sys.stderr.flush()
-            sys.stderr = former
+        sys.stderr.flush()
+        sys.stderr = former
+
+
+def _fill_gaps() -> None:
+    """Open the standard streams that this process was started without, to nowhere.
+
+    Else the next file that is opened has their number, and what is said goes into it.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)  # has the lowest number that is free
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
 
 
 def silence(stream: Any) -> None:

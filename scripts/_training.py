@@ -1,6 +1,7 @@
 """What the commands that train share: the flags of a training, and its course."""
 
 import dataclasses
+import math
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -49,9 +50,19 @@ def _type(field: dataclasses.Field) -> Any:
     return click.Choice(choices) if choices else type(field.default)
 
 
+class Seconds(click.FloatRange):
+    """A finite number: click's own range takes NaN for one of its numbers."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        seconds = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return seconds
+
+
 save_every = click.option(
     "--save-every",
-    type=click.FloatRange(0, 86400),
+    type=Seconds(0, 86400),
     default=60.0,
     show_default=True,
     metavar="SECONDS",
@@ -90,9 +101,16 @@ def typed_settings(
 
 
 def carry_on(
-    run: "Run", *, resume: bool, interrupted: Callable[[], bool], save_every: float
+    run: "Run",
+    *,
+    resume: bool,
+    interrupted: Callable[[], bool],
+    save_every: float,
+    begun: Callable[[], None] = lambda: None,
 ) -> None:
     """Train a locked run to its end, from its checkpoint where `resume`; finished ones stay.
+
+    `begun` is called when the first checkpoint of a run stands.
 
     Raises Interrupted, with the command that goes on, once its state is saved.
     """
@@ -117,6 +135,7 @@ def carry_on(
                 report=report,
                 interrupted=interrupted,
                 save_every=save_every,
+                begun=begun,
             )
     except Interrupted as error:
         raise Interrupted(

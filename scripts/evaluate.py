@@ -83,7 +83,7 @@ def evaluate(
             "note: nothing is known of p here (the chains of HMC do not agree, or there is no HMC "
             "off the lattice): the verdict rests on the flow's own draws"
         )
-    halving = max(result["log_q_step_halving"] for result in results)
+    halving = max(result["log_q_step_halving"] or 0.0 for result in results)
     if halving > _STEP_HALVING:
         _output.say(
             f"note: log q changes by {halving:.2g} when the solver's steps "

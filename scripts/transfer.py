@@ -91,6 +91,7 @@ def _transfer(
     old = Run.open(source)
     if not old.finished:
         raise Failure(f"{source} is not trained to its end: lattice-flows train {source} --resume")
+    config, start = None, None
     if resume and Run.exists(path):
         run = Run.open(path)
         _training.refuse_contradictions(run, typed, given)
@@ -98,24 +99,24 @@ def _transfer(
             raise Failure(
                 f"{path} does not go on from {source}: give the RUN that it was made from"
             )
-        with lock(path):
-            _output.announce(run.config.theory, run.config.shape, run.config.couplings)
-            carry_on(run, resume=True)
-        return run, None
-    refuse_existing(path, overwrite)
-    config = _config(old.config, typed, given)
-    refuse_training(config)  # before anything is written
-    if config.x64:
-        _options.use_double_precision()
-    from lattice_flows.transfer import first_state
+    else:
+        refuse_existing(path, overwrite)
+        config = _config(old.config, typed, given)
+        refuse_training(config)
+        if config.x64:
+            _options.use_double_precision()
+        from lattice_flows.transfer import taken_over
 
-    state = first_state(config, old)  # all that may be refused is, before anything is written
+        start = taken_over(config, old)  # all that may be refused is, before anything is written
+    reach: list[dict[str, Any]] = []
     with lock(path):
-        run = Run.create(path, config, overwrite=overwrite, state=state)
-        _output.announce(config.theory, config.shape, config.couplings)
-        reach = _reach(run)
-        carry_on(run, resume=True)
-    return run, reach
+        if config is None:
+            run = Run.open(path)
+        else:
+            run = Run.create(path, config, overwrite=overwrite, start=start)
+        _output.announce(run.config.theory, run.config.shape, run.config.couplings)
+        carry_on(run, resume=True, begun=lambda: reach.extend(_reach(run)))
+    return run, reach or None
 
 
 def _reach(run: "Run") -> list[dict[str, Any]]:

@@ -151,6 +151,10 @@ def test_a_folder_without_parts_is_none():
         raise KeyError
     assert not list(Path().iterdir())
     Path(".out.nc.parts").mkdir()
+    Path(".out.nc.parts/.record.0123456789ab.part.npz").touch()  # killed while it was written
+    with opened(resume=False):
+        pass
+    Path(".out.nc.parts").mkdir()
     Parts(Path(".out.nc.parts")).save("record", {})
     with opened({**RECORD, "n": 4}, resume=False) as parts:
         parts.within("draws-0").save("000000000000", {})

@@ -74,6 +74,28 @@ def test_a_result_that_cannot_be_shown_is_saved():
         assert "log_z" in read_dataset(name)
 
 
+def test_streams_that_are_closed_take_no_file_for_theirs():
+    """The first file that a process opens without them would have their number."""
+    lf = f"{sys.executable} -m lattice_flows.scripts.cli"
+    for closed, code in (("2>&-", 0), (">&-", 1), ("<&- >&- 2>&-", 1)):
+        args = "--m 0.5,1 -o closed.nc --overwrite"
+        done = subprocess.run(
+            ["sh", "-c", f"{lf} {' '.join(EXACT)} {args} {closed}"], capture_output=True
+        )
+        assert done.returncode == code, done
+        if closed == ">&-":
+            assert b"Error: standard output cannot be written" in done.stderr
+        assert "log_z" in read_dataset("closed.nc")
+        Path("closed.nc").unlink()
+
+
+def test_progress_without_a_standard_error(monkeypatch, capfd):
+    monkeypatch.setattr(sys, "stderr", None)
+    with _streams.forgiving(), progress("train r", 1, every=0) as report:
+        report(1, {})
+    assert sys.stderr is None and capfd.readouterr() == ("", "")
+
+
 def test_every_command_saves_before_it_prints(monkeypatch):
     def fail(text=None, err=False, **_):
         if not err:
@@ -156,6 +178,17 @@ def test_devices_that_are_not_there_are_one_line(monkeypatch):
     assert _environment.explain(AssertionError("a defect of ours")) is None
 
 
+@pytest.mark.parametrize("name", ["JAX_DISABLE_JIT", "JAX_DEBUG_NANS", "JAX_TRANSFER_GUARD"])
+def test_switches_for_debugging_are_named_where_something_stops(monkeypatch, name):
+    def fail(*args):
+        raise FloatingPointError("nan\nin a line of its own")
+
+    monkeypatch.setattr("lattice_flows.results.exact_result", fail)
+    assert isinstance(call(*EXACT).exception, FloatingPointError)  # a defect of ours
+    monkeypatch.setenv(name, "1")
+    assert f"jax stops with {name}=1 (nan): unset that" in refused(*EXACT)
+
+
 # flags and couplings
 
 
@@ -226,6 +259,7 @@ def test_draws_are_on_the_disk_twice_while_they_are_written(monkeypatch, tmp_pat
         ([*EXACT, "--m", "٣"], 2, "not a value"),
         ([*EXACT, "-o", "x.csv"], 2, "end it in .nc or .json"),
         (["exact", "phi4", "--sites", "9" * 20], 1, "1e+20 sites is too large"),
+        (["exact", "phi4", "--sites", "1" + "0" * 400], 1, "1e+99 sites is too large"),
         (["exact", "free-field", "--shape", "99999x99999"], 1, "74.5 GiB"),
         (["exact", "phi4", "--shape", "x".join("2" * 9)], 2, "8 sides at most"),
         (["hmc", "phi4", "--sites", 16, "-n", 10**11, "-o", "h.nc"], 1, "of disk"),
@@ -239,6 +273,7 @@ def test_draws_are_on_the_disk_twice_while_they_are_written(monkeypatch, tmp_pat
         (["train", "r", "--theory", "phi4", "--sites", 16, "--batch", 10**8], 1, "of memory"),
         (["train", "r", "--theory", "phi4", "--sites", 16, "--steps", 10**20], 1, "at most"),
         (["train", "r", "--theory", "phi4", "--sites", 16, "--ode-steps", 10**9], 1, "at most"),
+        (["train", "r", "--theory", "phi4", "--sites", 16, "--save-every", "nan"], 2, "finite"),
         (["reproduce", "table2", "--seeds", 10**9], 2, "--seeds"),
     ],
 )
@@ -264,6 +299,17 @@ def test_what_is_beyond_all_bounds_is_one_line(monkeypatch, args, code, words):
 def test_options_in_a_file_have_kinds(text, words):
     Path("o.json").write_text(text)
     assert words in refused(*EXACT, "--config", "o.json", code=2)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nallocating")]
+)
+def test_memory_that_runs_out_is_one_line(monkeypatch, error):
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr("lattice_flows.results.exact_result", fail)
+    assert "out of memory" in refused(*EXACT, code=1)
 
 
 def test_underscores_are_dashes():

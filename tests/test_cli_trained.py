@@ -127,6 +127,35 @@ def test_forward_figures_of_a_torus_come_from_hmc(torus):
     assert -5 * report["kl_forward_stderr"] < report["kl_forward"] < 1
 
 
+@pytest.mark.parametrize("where", ["exact", "hmc", "halved"])
+def test_a_flow_that_diverges_from_a_sample_is_a_verdict(chain, torus, monkeypatch, where):
+    """A sample of the target from which it can't be run backwards: told, and exit code 3."""
+    log_weights = Sampler.log_weights
+
+    def spoilt(self, phi, couplings, steps=None):
+        found = log_weights(self, phi, couplings, steps)
+        if (steps is None) == (where != "halved"):
+            found[3:5] = np.nan, -np.inf
+        return found
+
+    monkeypatch.setattr(Sampler, "log_weights", spoilt)
+    args = [torus.path] if where == "hmc" else [chain.path, "--m", -1.0]
+    result = call("evaluate", *args, "-n", 1024, "-o", "e.nc", "--json")
+    assert result.exit_code == 3, result.output
+    report = json.loads(result.stdout, parse_constant=pytest.fail)
+    assert "not_finite" in report["failed"] and not report["reliable"]
+    assert re.search(r"^Error: unreliable: [^\n]*not_finite: [^\n]+\n\Z", result.stderr, re.M)
+    if where == "halved":
+        assert report["log_q_step_halving"] is None and report["forward_not_finite"] == 0
+    else:
+        assert report["forward_source"] == where and report["forward_not_finite"] == 2
+        assert f"samples of p ({where}): 2" in result.stderr
+        names = ("ess_forward", "coverage", "kl_forward", "kl_forward_stderr")
+        assert all(report[name] is None for name in names)
+    with xarray.open_dataset("e.nc") as file:
+        assert not file["reliable"] and "not_finite" in str(file["failed_checks"].item())
+
+
 @pytest.mark.slow
 def test_hmc_and_exact_samples_tell_the_same_of_a_chain(chain):
     args = ("evaluate", chain.path, "--m", -1.0, "-n", 1024, "--json")

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from command_line import SINGLE_WELL, call, refused, small_run
 
+from lattice_flows.interrupt import Interrupted
 from lattice_flows.run import Run
+from lattice_flows.training import Trainer
 
 FEW = ("--steps", 2, "--batch", 32, "--width", 3, "--ode-steps", 4)
 
@@ -70,6 +72,35 @@ def test_a_run_is_trained_on_on_another_lattice(source):
     assert (config.objective, config.source) == ("deformation", None)
     kept = ("field", "base", "width", "ode_steps", "couplings")
     assert all(getattr(config, name) == getattr(source.config, name) for name in kept)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--m", "-1:-0.6", *FEW[:-2]),
+        pytest.param(("--sites", 6, *FEW[:4]), marks=pytest.mark.slow),
+        pytest.param(("--sites", 6, "--x64", *FEW[:4]), marks=pytest.mark.slow),
+    ],
+)
+def test_what_is_taken_over_is_kept_before_anything_is_compiled(source, monkeypatch, more):
+    """Stopped before its first state and carried on, a transfer ends in the same bytes."""
+
+    def stop(*_):
+        raise Interrupted
+
+    with jax.enable_x64("--x64" in more):
+        with monkeypatch.context() as patch:
+            patch.setattr(Trainer, "init", stop)
+            result = call("transfer", source.path, "new", *more)
+        assert result.exit_code == 75 and "--resume" in result.stderr
+        assert not Run.open("new").has_checkpoint
+        resumed = ["train", "new"] if "--m" in more else ["transfer", source.path, "new"]
+        assert call(*resumed, "--resume").exit_code == 0
+        whole = call("transfer", source.path, "whole", *more)
+    assert "before training: ESS" in whole.stderr
+    assert "restarts" not in Run.open("whole").provenance()
+    for name in ("checkpoint.npz", "history.jsonl"):
+        assert Path("new", name).read_bytes() == Path("whole", name).read_bytes()
 
 
 def test_bad_input_is_refused_in_one_line(source, tmp_path):

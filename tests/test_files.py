@@ -287,6 +287,14 @@ def test_a_dataset_comes_back_as_it_was(tmp_path):
         dataset.json("missing")
 
 
+@pytest.mark.parametrize("shape", [(0,), (5, 0), (0, 5)])
+def test_arrays_of_nothing(tmp_path, shape):
+    path = tmp_path / "a.nc"
+    axes = tuple(f"axis_{k}" for k in range(len(shape)))
+    write_dataset(path, "scan", {"x": Variable(axes, np.empty(shape), "x")}, title="", config={})
+    assert read_dataset(path)["x"].shape == shape
+
+
 def test_xarray_reads_it_with_units_and_linked_errors(tmp_path):
     path = tmp_path / "scan.nc"
     write(path, references="somebody, somewhere")
@@ -396,6 +404,26 @@ def test_a_source_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError, match="the flow diverged"):
         write_dataset(tmp_path / "a.nc", "ensemble", stored, title="", config={})
     assert os.listdir(tmp_path) == []
+
+
+def test_trouble_that_hdf5_does_not_explain_is_one_line(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("NetCDF: HDF error")
+
+    monkeypatch.setattr(files, "store", fail)
+    with refused("cannot write .*NetCDF: HDF error"):
+        write(tmp_path / "a.nc")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_memory_does_not_hold_is_not_called_foreign(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise MemoryError
+
+    write(tmp_path / "a.nc")
+    monkeypatch.setattr(files, "_decode_variable", fail)
+    with refused("a.nc does not fit in memory"):
+        read_dataset(tmp_path / "a.nc")
 
 
 @pytest.mark.parametrize("size", [5_000, 300_000, 20_000_000])

@@ -23,6 +23,7 @@ from theories.errors import LatticeFlowsError
 THEORY = theories.make("phi4", (4,))
 COUPLINGS = THEORY.from_values(m=0.5)
 STATE = {"weights": np.linspace(0, 1, 300, dtype=np.float32), "step": np.int32(20)}
+START = {"field": {"weights": np.linspace(0, 1, 30, dtype=np.float32)}}
 
 
 def ensemble(n: int = 512) -> Ensemble:
@@ -136,7 +137,8 @@ def test_no_flip_in_a_netcdf_file_is_silent(kind, number, tmp_path, caplog):
 
 @pytest.fixture
 def run(tmp_path) -> Run:
-    made = Run.create(tmp_path / "run", Config(theory="phi4", shape=(4,), couplings={"m": 0.5}))
+    config = Config(theory="phi4", shape=(4,), couplings={"m": 0.5})
+    made = Run.create(tmp_path / "run", config, start=START)
     for step in range(20, 420, 20):
         made.append({"step": step, "loss": 1 / step, "ess": 0.5})
     made.save(STATE)
@@ -146,6 +148,9 @@ def run(tmp_path) -> Run:
 
 READERS: dict[str, Callable[[Run], Any]] = {
     "config.json": lambda run: Run.open(run.path).config,
+    "start.npz": lambda run: {
+        k: np.asarray(v).tolist() for k, v in run.start(START)["field"].items()
+    },
     "checkpoint.npz": lambda run: {k: np.asarray(v).tolist() for k, v in run.load(STATE).items()},
     "history.jsonl": lambda run: run.history(),
     "finished.json": lambda run: run.finished,

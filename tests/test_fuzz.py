@@ -90,6 +90,12 @@ def started(args: list[str], directory: Path, **variables: str) -> subprocess.Co
     return subprocess.run(command, cwd=directory, env=environment, capture_output=True, timeout=300)
 
 
+def test_a_date_that_is_none_is_told_in_a_line(tmp_path):
+    done = started(["exact", "phi4", "--sites", "4"], tmp_path, SOURCE_DATE_EPOCH="x")
+    assert done.returncode == 1
+    assert done.stderr == b"Error: SOURCE_DATE_EPOCH is not a date: unset it, or give seconds\n"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("variables", "codes"), ENVIRONMENTS, ids=str)
 @pytest.mark.parametrize("command", ["plot", "sample"])

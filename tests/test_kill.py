@@ -9,6 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import SINGLE_WELL, small_run
+
+from lattice_flows.run import Run
 
 KILLS = 20
 TRAIN = "--theory phi4 --sites 4 --m 0.25:1 --steps 600 --batch 32 --width 4 --ode-steps 4"
@@ -24,11 +27,13 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {**os.environ, **cache}
 
 
+def begin(environment: dict[str, str], *arguments: str | Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "lattice_flows.scripts.cli", *map(str, arguments)]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
 def start(run: Path, environment: dict[str, str], *more: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "lattice_flows.scripts.cli", "train", str(run), *TRAIN.split()]
-    return subprocess.Popen(
-        [*command, "--resume", *more], env=environment, stderr=subprocess.PIPE, text=True
-    )
+    return begin(environment, "train", run, *TRAIN.split(), "--resume", *more)
 
 
 def finish(run: Path, environment: dict[str, str]) -> None:
@@ -48,9 +53,9 @@ def reference(
     """What an uninterrupted training leaves, and how long one takes."""
     folder = tmp_path_factory.mktemp("reference")
     finish(folder / "cold", environment)
-    begin = time.monotonic()
+    before = time.monotonic()
     finish(folder / "warm", environment)
-    duration = time.monotonic() - begin
+    duration = time.monotonic() - before
     assert content(folder / "cold") == content(folder / "warm")
     return content(folder / "warm"), duration
 
@@ -106,16 +111,31 @@ def test_a_signal_is_answered_while_jax_compiles(
 ) -> None:
     """Within 4 seconds and those of a busy machine, where compiling takes far longer."""
     run = tmp_path / "run"
-    process = start(run, environment, "--no-cache")
+    give_up(start(run, environment, "--no-cache"), run)
+    finish(run, environment)
+    assert content(run) == reference[0]
+
+
+def give_up(process: subprocess.Popen, run: Path) -> None:
+    """SIGTERM once the run stands."""
     while not (run / "config.json").exists():
         assert process.poll() is None
         time.sleep(0.01)
-    begin = time.monotonic()
+    before = time.monotonic()
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=300)
-    assert time.monotonic() - begin < 15
+    assert time.monotonic() - before < 15
     assert process.returncode == 75
     assert "--resume" in errors.splitlines()[-1]
     assert "Traceback" not in errors
-    finish(run, environment)
-    assert content(run) == reference[0]
+
+
+def test_a_transfer_is_given_up_while_jax_compiles_too(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    kind = {"field": "hollow", "base": "mean-field", "base_curvature": 0.0}
+    couplings = {"m": -1.0, **SINGLE_WELL}
+    source = small_run(tmp_path / "source", 0.05, shape=(4,), couplings=couplings, **kind)
+    run = tmp_path / "run"
+    give_up(begin(environment, "transfer", source.path, run, "--m=-1:-0.6", "--no-cache"), run)
+    assert Run.open(run).has_start

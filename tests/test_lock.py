@@ -10,6 +10,7 @@ import pytest
 
 from lattice_flows import lock as lock_module
 from lattice_flows.config import Config
+from lattice_flows.integrity import sealed_json
 from lattice_flows.run import Run, lock
 from theories.errors import LatticeFlowsError
 
@@ -30,7 +31,7 @@ def path(request, tmp_path, monkeypatch):
 def owner(path, **changes):
     """A lock file of this process, but for the changes."""
     path.mkdir(exist_ok=True)
-    (path / "lock.owner").write_text(json.dumps(lock_module._me() | changes))
+    (path / "lock.owner").write_text(sealed_json(lock_module._me() | changes))
 
 
 def refusal(path):
@@ -94,15 +95,23 @@ def test_a_lock_file_that_says_nothing_is_refused(path, text):
     assert "remove" in refusal(path)
 
 
+@pytest.mark.parametrize(("key", "value"), [("pid", 1), ("pid", "x"), ("job", {}), ("job", [1])])
+def test_a_damaged_lock_file_is_not_taken_for_that_of_a_dead_process(path, key, value):
+    path.mkdir()
+    record = json.loads(sealed_json(lock_module._me()))
+    (path / "lock.owner").write_text(json.dumps(record | {key: value}))
+    assert "remove" in refusal(path)
+
+
 def test_of_two_that_find_a_dead_owner_the_second_leaves_the_first_alone(path, monkeypatch):
     """The first takes over between the second's look and its move."""
     owner(path, pid=gone(), started="1")
     rename, living = os.rename, lock_module._me()
 
     def late(source, target):
-        (path / "lock.owner").write_text(json.dumps(living))
+        (path / "lock.owner").write_text(sealed_json(living))
         rename(source, target)
 
     monkeypatch.setattr(lock_module.os, "rename", late)
     assert "in use" in refusal(path)
-    assert json.loads((path / "lock.owner").read_text()) == living
+    assert (path / "lock.owner").read_text() == sealed_json(living)

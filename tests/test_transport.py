@@ -21,7 +21,7 @@ from lattice_flows.run import Run
 from lattice_flows.sampler import Sampler
 from lattice_flows.setting import Setting
 from lattice_flows.training import train
-from lattice_flows.transfer import first_state
+from lattice_flows.transfer import taken_over
 from lattice_flows.transport import Anchor, CouplingLine, FlowBase, carry
 from lattice_flows.walkers import Couplings
 from observables import kish_ess
@@ -125,7 +125,7 @@ def carried(tmp_path_factory) -> Sampler:
     with jax.numpy_dtype_promotion("standard"):  # optax needs it
         source = Run.create(folder / "source", config)
         train(source, resume=False, **still)
-        run = Run.create(folder / "line", line, state=first_state(line, source))
+        run = Run.create(folder / "line", line, start=taken_over(line, source))
         train(run, resume=True, **still)
     return Sampler.load(run)
 

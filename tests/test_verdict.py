@@ -73,3 +73,4 @@ def test_forward_ess_has_the_thresholds_of_the_weights():
     assert failed_forward(3e-8, 4096) == ("forward_ess",)
     assert failed_forward(0.03, 1000) == ("forward_ess",)
     assert failed_forward(0.01, 10**6) == ("forward_ess",)
+    assert failed_forward(None, 4096) == ("not_finite",)

@@ -18,7 +18,7 @@ from lattice_flows.reproduce.experiment import Settings
 from lattice_flows.run import Run, lock
 from lattice_flows.sampler import Sampler
 from lattice_flows.training import Trainer, advance, train
-from lattice_flows.transfer import first_state
+from lattice_flows.transfer import taken_over
 from observables import Estimate
 from theories.errors import LatticeFlowsError
 
@@ -34,7 +34,7 @@ def trained(settings: Settings, name: str, config: Config, source: str | None = 
         if Run.exists(folder):
             run = Run.open(folder)
         else:
-            run = Run.create(folder, config, state=_beginning(settings, config, source))
+            run = Run.create(folder, config, start=_start(settings, config, source))
         if run.config != config:
             raise LatticeFlowsError(
                 f"{folder} was made with other settings: move it away, or give another --runs"
@@ -55,12 +55,12 @@ def trained(settings: Settings, name: str, config: Config, source: str | None = 
     return Sampler.load(run)
 
 
-def _beginning(settings: Settings, config: Config, source: str | None) -> Any:
-    """The first state of a run that goes on from another; None for one that does not."""
+def _start(settings: Settings, config: Config, source: str | None) -> dict[str, Any] | None:
+    """What a run that goes on from another takes over; None for one that does not."""
     if source is None:
         return None
     with jax.enable_x64(config.x64):
-        return first_state(config, Run.open(settings.runs / source))
+        return taken_over(config, Run.open(settings.runs / source))
 
 
 def train_afresh(
@@ -86,10 +86,12 @@ def train_afresh(
 
 
 def number(report: Mapping[str, Any], key: str) -> Estimate:
-    """A number of `evaluate` with its statistical error, 0 where it gives none."""
+    """A number of `evaluate` with its statistical error, 0 where it gives none; NaN for None."""
     value = report.get(key, report["observables"].get(key))
     if isinstance(value, Mapping):
         return Estimate(value["value"], value["stderr"])
+    if value is None:
+        return Estimate(float("nan"), float("nan"))
     return Estimate(value, report.get(f"{key}_stderr", 0.0))
 
 
