@@ -63,8 +63,8 @@ def _note_bias(ensemble: "Ensemble", found: "Correlator") -> None:
         return
     reach = ensemble.theory.shape[0] * found.fit.gap.value
     even = ensemble.theory.is_symmetric(ensemble.couplings)
-    if reach >= (_DECAY_LENGTHS if even else _DECAY_LENGTHS_UNEVEN):
-        return
+    if not 0 < reach < (_DECAY_LENGTHS if even else _DECAY_LENGTHS_UNEVEN):
+        return  # a gap that noise has made negative has no length
     why = "excited states" if even else "a constant in C(r), as phi -> -phi is no symmetry here,"
     _output.say(
         f"note: the lattice is {reach:.2g} decay lengths long: {why} may bias the gap by more than "
