@@ -28,6 +28,7 @@ from lattice_flows.config_rules import (
 )
 from lattice_flows.config_rules import flag as flag
 from lattice_flows.config_rules import show as show
+from lattice_flows.resources import refuse_sites
 
 if TYPE_CHECKING:
     from theories import Theory
@@ -175,6 +176,7 @@ class Config:
             if f.metadata:
                 object.__setattr__(self, f.name, _checked(f, getattr(self, f.name)))
         theory = self.make_theory()
+        refuse_sites(theory.shape)
         chosen = boundary(theory, self.objective, self.boundary)
         object.__setattr__(self, "boundary", chosen)
         for name, choice in automatic(theory, self).items():
