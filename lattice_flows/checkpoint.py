@@ -90,7 +90,9 @@ def inspect(path: str | os.PathLike[str], config: str | None = None) -> dict[str
     """
     arrays, _, sealed = _read(path, config)
     step = arrays.get("['step']")
-    return {"step": None if step is None or step.shape else int(step), "sealed": sealed}
+    if step is None or step.shape or step.dtype.kind not in "iu":
+        return {"step": None, "sealed": sealed}
+    return {"step": int(step), "sealed": sealed}
 
 
 def names(path: str | os.PathLike[str], config: str | None = None) -> list[str]:
@@ -118,8 +120,8 @@ def _read(
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         header = json.loads(str(arrays.pop(_HEADER)))
-        version = header["lf_format_version"]
-        known = header["lf_format"] == FORMAT
+        version, keys = header["lf_format_version"], header["random_keys"]
+        known = (header["lf_format"], type(version), type(keys)) == (FORMAT, int, dict)
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError):
         known, version, arrays, header = False, 0, {}, {}
     except Exception as error:  # numpy raises all kinds of them for bytes that are not its own
@@ -145,11 +147,16 @@ def _restore(
     path: str | os.PathLike[str], name: str, array: np.ndarray, like: Any, header: dict[str, Any]
 ) -> Any:
     """The stored array as a leaf like `like`."""
-    if isinstance(like, bool | int | float | complex):
-        return type(like)(array.item())
     leaf: Any = array
-    if name in header["random_keys"]:
-        leaf = jax.random.wrap_key_data(jnp.asarray(array), impl=header["random_keys"][name])
+    try:
+        if isinstance(like, bool | int | float | complex):
+            return type(like)(array.item())
+        if name in header["random_keys"]:
+            leaf = jax.random.wrap_key_data(jnp.asarray(array), impl=header["random_keys"][name])
+    except (TypeError, ValueError) as error:
+        raise LatticeFlowsError(
+            f"{path} is damaged at {name}: restore it, or train a new run"
+        ) from error
     if leaf.shape != like.shape or leaf.dtype != like.dtype:
         raise LatticeFlowsError(
             f"{path} was made for another model: {name} is {leaf.dtype}{list(leaf.shape)} there, "

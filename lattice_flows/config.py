@@ -29,6 +29,7 @@ from lattice_flows.config_rules import (
 )
 from lattice_flows.config_rules import flag as flag
 from lattice_flows.config_rules import show as show
+from lattice_flows.resources import refuse_sites
 from theories import outside
 
 if TYPE_CHECKING:
@@ -197,6 +198,7 @@ class Config:
                 object.__setattr__(self, f.name, _checked(f, getattr(self, f.name)))
         theory = self.make_theory()
         object.__setattr__(self, "theory_from", theories.origin(type(theory)))
+        refuse_sites(theory.shape)
         chosen = boundary(theory, self.objective, self.boundary)
         object.__setattr__(self, "boundary", chosen)
         for name, choice in automatic(theory, self).items():

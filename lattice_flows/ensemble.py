@@ -255,7 +255,7 @@ def _numbers(dataset: Dataset, name: str) -> Any:
 def _kind(dataset: Dataset) -> tuple[str, int | None]:
     """What kind of draws a file has; of older files, which do not say so, the chains as well."""
     kind = dataset.attributes.get("lf_ensemble")
-    if kind in ("flow", "chains", "exact"):
+    if isinstance(kind, str) and kind in ("flow", "chains", "exact"):
         return kind, None
     if kind is not None:
         raise LatticeFlowsError(f"{dataset.path} has draws of an unknown kind {kind!r}")

@@ -291,9 +291,11 @@ def _decode_variable(path: Path, stored: Any, group: str, lazy: bool) -> Variabl
 
 
 def _encode_attribute(value: Any) -> Any:
-    if isinstance(value, (str, int, float, np.number, np.ndarray)) and not isinstance(value, bool):
+    if isinstance(value, (int, float, np.number, np.ndarray)) and not isinstance(value, bool):
         return value
-    return to_json(value)
+    text = value if isinstance(value, str) else to_json(value)
+    # names of files that are not text: JSON reads them back as they were
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _bytes(data: Any) -> int:

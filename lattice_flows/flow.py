@@ -204,18 +204,33 @@ class Flow:
             dt0=None,
             y0=state,
             args=params,
-            stepsize_controller=diffrax.StepTo(times),
+            stepsize_controller=_Steps(times),
             saveat=diffrax.SaveAt(t1=True)
             if save_at is None
             else diffrax.SaveAt(ts=jnp.asarray(save_at)),
             max_steps=len(times),
             adjoint=diffrax.RecursiveCheckpointAdjoint(checkpoints=len(times)),
+            throw=False,  # nothing can fail, and see _Steps
         )
         path = solution.ys
         return path if save_at is not None else jax.tree.map(lambda x: x[0], path)
 
     def _base_log_prob(self, params: Params, phi: jax.Array, couplings: Any) -> jax.Array:
         return jax.vmap(lambda x: self.base.log_prob(params.base, x, couplings))(phi)
+
+
+class _Steps(diffrax.StepTo):
+    """Steps to given times, which are right here: unchecked.
+
+    diffrax checks them in a program that calls back to Python, and such a program jax can't keep
+    for the next process.
+    """
+
+    def wrap(self, direction: Any) -> "_Steps":
+        return _Steps(self.ts * direction)
+
+    def init(self, *args: Any) -> tuple[jax.Array, int]:
+        return self.ts[1], 2
 
 
 def _steps(

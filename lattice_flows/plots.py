@@ -213,7 +213,8 @@ def plot_observables(dataset: Dataset) -> Figure:
         for side in (ax, values):
             side.tick_params(axis="y", length=0, right=False)
         failed = dataset.get("failed_checks")
-        reasons = "" if failed is None else f": {np.asarray(failed).item()}".replace("_", " ")
+        names = "" if failed is None else " ".join(map(str, np.ravel(failed)))
+        reasons = f": {names}".replace("_", " ") if names else ""
         flag = "" if reliable else f",  UNRELIABLE{reasons}"
         figure.suptitle(title_of(dataset) + flag, fontsize=STYLE["axes.titlesize"])
     return figure

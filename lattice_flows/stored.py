@@ -44,7 +44,9 @@ def open_netcdf(path: str | os.PathLike, mode: Any) -> Any:
     os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")  # looked at when HDF5 is loaded
     import netCDF4
 
-    file: Any = netCDF4.Dataset(os.fspath(path), mode, format="NETCDF4")
+    # bytes as they are: the name of a file need not be text
+    name, encoding = os.fsencode(path).decode("latin-1"), "latin-1"
+    file: Any = netCDF4.Dataset(name, mode, format="NETCDF4", encoding=encoding)
     file.set_auto_maskandscale(False)
     return file
 

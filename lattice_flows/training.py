@@ -281,7 +281,8 @@ def train(
     called when the first one stands, of a run that had none.
 
     Raises Interrupted once the state is saved, where `interrupted` says so, and LatticeFlowsError
-    if the training diverges or a parameter is not finite; the last good checkpoint is kept.
+    if the training diverges or a parameter is not finite (the last good checkpoint is kept), and
+    where a run that has no checkpoint has lost what it takes over from another.
     """
     trainer, key = trainer_for(run.config), jax.random.key(run.config.seed)
     if resume and run.has_checkpoint:
@@ -289,6 +290,11 @@ def train(
         refuse_not_finite(state.params, f"the checkpoint of {run.path}")
         run.note_restart()
     else:
+        if run.config.source is not None and not run.has_start:
+            raise LatticeFlowsError(
+                f"{run.path} has lost what it takes over from the run that it goes on from: "
+                "make it anew with lattice-flows transfer RUN NEW_RUN"
+            )
         start = run.start(trainer.shapes(key).params._asdict()) if run.has_start else {}
         state = trainer.init(key, Params(*map(start.get, Params._fields)))
         _save(run, state)

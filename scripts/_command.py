@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from lattice_flows import compile_cache
-from lattice_flows.interrupt import leave_at_once
+from lattice_flows.interrupt import SAVED, Interrupted, leave_at_once
 from lattice_flows.scripts import _environment, _notes, _options, _streams, _theories
 
 # The matrices of the exact answers are small: threads of a BLAS only get in each other's way there,
@@ -21,7 +21,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # XLA's own log tells of slow compilations, say, as of errors: not in the way of the one line.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-UNRELIABLE, INTERRUPTED = 3, 75
+UNRELIABLE = 3
 _KEPT = "lattice_flows.cache"
 _STOPPED = "interrupted before it was done: run the command again"
 
@@ -170,11 +170,10 @@ def _translate(error: Exception) -> NoReturn:
     if why := _environment.explain(error):
         raise Failure(why) from error
     # imported here only: --help must not wait for jax
-    from lattice_flows.interrupt import Interrupted
     from theories.errors import LatticeFlowsError
 
     if isinstance(error, Interrupted):
-        raise Failure(str(error), INTERRUPTED) from error
+        raise Failure(str(error), SAVED) from error
     if isinstance(error, LatticeFlowsError):
         raise Failure(str(error)) from error
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):  # numpy's, and XLA's

@@ -170,9 +170,16 @@ def deliver(
     text = json_text(whole)  # made first: what cannot be reported is not written either
     if not as_json:
         text = readable(results[0]) if len(results) == 1 else summary(results)
+    write_and_show(text, output, {**whole, **(extra or {})}, save)
+
+
+def write_and_show(
+    text: str, output: Path | None, result: Mapping[str, Any], save: Callable[[Path], None]
+) -> None:
+    """Write a result to `output`, JSON for .json, else by `save`; then show `text` in any case."""
     try:
         if output is not None and output.suffix == ".json":
-            write_json(output, {**whole, **(extra or {})})
+            write_json(output, result)
         elif output is not None:
             save(output)
     finally:

@@ -27,8 +27,8 @@ def correlator(
     where ENSEMBLE.nc has weights; beside exact ones where they are known. The gap in lattice units
     is that of a correlated fit of a cosh, which begins one decay length out; the gap at each r is
     there to look at. E₁ - E₀ of a double well is the gap times sites/period. Nothing is drawn at
-    random: --x64 and --seed change nothing. Exit code 3 says that the
-    estimates must not be relied on.
+    random: --x64 and --seed change nothing. Exit code 3 says that the estimates must not be relied
+    on.
 
     \b
     Example:
@@ -42,19 +42,21 @@ def correlator(
     measurement = checked(ensemble, ensemble.measure())
     found, exact = ensemble.correlator(), ensemble.exact_correlator()
     result = _result(ensemble, measurement, found, exact)
-    if output is not None and output.suffix == ".json":
-        _output.write_json(output, result)
-    elif output is not None:
-        save_correlator(output, ensemble, measurement, found, exact)
-    _output.show(_output.json_text(result) if as_json else _readable(result))
+    text = _output.json_text(result)  # first: what cannot be reported is not written either
+    _output.write_and_show(
+        text if as_json else _readable(result),
+        output,
+        result,
+        lambda file: save_correlator(file, ensemble, measurement, found, exact),
+    )
     _note_bias(found.fit)
     _output.check_reliable(_output.measured(ensemble, measurement))
 
 
 def _note_bias(fit: "GapFit | None") -> None:
     """Say so where the gap has a bias that its error does not know."""
-    if fit is None or fit.reliable or not fit.gap.stderr < float("inf"):
-        return
+    if fit is None or fit.reliable or not (fit.gap.stderr < float("inf") and fit.reach > 0):
+        return  # a gap that noise has made negative has no length
     if fit.is_long_enough:
         why = f"no window of C(r) decays like one cosh (p {fit.p_value:.2g}): this"
     else:

@@ -64,11 +64,11 @@ def evaluate(
     from lattice_flows.sampler import Sampler
     from lattice_flows.scanning import Scan, exact_curve
 
+    _output.announce(config.theory, config.shape, points)
     sampler = Sampler.load(run, double)
     _output.note_unfinished(sampler)
     refuse_draws(n, sampler.theory.sites, None)
     theory, key = sampler.theory, _options.command_key("evaluate", seed)
-    _output.announce(config.theory, config.shape, points)
     grid = [theory.from_values(**point) for point in points]
     results = []
     if len(grid) == 1:

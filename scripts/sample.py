@@ -53,9 +53,9 @@ def sample(
         from lattice_flows.resources import refuse_draws
         from lattice_flows.sampler import Sampler
 
+        _output.announce(run.config.theory, run.config.shape, point)
         sampler = Sampler.load(run, double)
         refuse_draws(n, sampler.theory.sites, output)
-        _output.announce(run.config.theory, run.config.shape, point)
         _output.note_unfinished(sampler)
         couplings = sampler.theory.from_values(**point)
         record = _drawing.record(

@@ -91,9 +91,9 @@ def scan(
         from lattice_flows.sampler import Sampler
         from lattice_flows.scanning import scan as scan_sampler
 
+        _output.announce(config.theory, config.shape, points)
         sampler = Sampler.load(run, double)
         refuse_draws(n, sampler.theory.sites, None if combine else output)
-        _output.announce(config.theory, config.shape, points)
         _output.note_unfinished(sampler)
         couplings = [sampler.theory.from_values(**point) for point in points]
         record = _drawing.record(

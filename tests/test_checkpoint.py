@@ -1,3 +1,4 @@
+import json
 import time
 from typing import NamedTuple
 
@@ -158,6 +159,30 @@ def test_foreign_and_newer_and_missing_files_are_refused(tmp_path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(LatticeFlowsError, match="upgrade lattice-flows"):
         checkpoint.load(path, {})
+
+
+@pytest.mark.parametrize(
+    ("header", "arrays"),
+    [({"lf_format_version": v}, {}) for v in ("1", None, [1], 1.5)]
+    + [({"random_keys": v}, {}) for v in (None, 5, {".key": "none such"}, {".step": "rbg"})]
+    + [({}, {".step": v}) for v in (np.ones(3), np.array("x"), np.array(np.nan))]
+    + [({}, {".key": np.ones((2, 3), v)}) for v in (np.float32, np.uint32)],
+)
+def test_a_file_without_a_seal_that_says_nonsense_is_refused(saved, header, arrays):
+    with np.load(saved) as file:
+        content = dict(file)
+    before = json.loads(str(content["lattice-flows"]))
+    content["lattice-flows"] = np.array(json.dumps(before | header))
+    np.savez(saved, **(content | arrays))
+    with pytest.raises(LatticeFlowsError, match=r"^[^\n]*$"):
+        checkpoint.load(saved, state())
+
+
+def test_the_step_of_a_state(tmp_path):
+    path = tmp_path / "state.npz"
+    for step, told in ((7, 7), (np.nan, None), (np.ones(2), None)):
+        checkpoint.save(path, {"step": np.asarray(step)})
+        assert checkpoint.inspect(path) == {"step": told, "sealed": True}
 
 
 def test_a_pickle_is_never_opened(tmp_path):

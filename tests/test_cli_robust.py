@@ -21,6 +21,7 @@ from command_line import call, refused
 
 import theories
 from lattice_flows.config import Config
+from lattice_flows.ensemble import Ensemble
 from lattice_flows.files import Variable, read_dataset, write_dataset
 from lattice_flows.plots import plot_file
 from lattice_flows.resources import refuse_draws
@@ -103,8 +104,6 @@ def test_every_command_saves_before_it_prints(monkeypatch):
 
     draws = theories.Phi4((4,))
     ensemble = draws.exact(draws.from_values()).sample(np.random.default_rng(1), 400)
-    from lattice_flows.ensemble import Ensemble
-
     Ensemble(draws, draws.from_values(), ensemble).save("e.nc")
     monkeypatch.setattr(click, "echo", fail)
     monkeypatch.setattr(sys, "stdout", io.StringIO())
@@ -118,6 +117,20 @@ def test_every_command_saves_before_it_prints(monkeypatch):
         with pytest.raises(Failure, match="standard output cannot be written"):
             main.main([str(arg) for arg in args], standalone_mode=False)
         assert Path(args[args.index("-o") + 1]).stat().st_size > 100, name
+
+
+@pytest.mark.parametrize("command", ["measure", "correlator"])
+def test_what_cannot_be_written_is_shown(command, monkeypatch):
+    def full(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    theory = theories.Phi4((4,))
+    draws = theory.exact(theory.from_values()).sample(np.random.default_rng(1), 400)
+    Ensemble(theory, theory.from_values(), draws).save("e.nc")
+    monkeypatch.setattr("lattice_flows.atomic._fsync", full)
+    result = call(command, "e.nc", "-o", "out.json", "--json")
+    assert result.exit_code == 1 and "cannot write out.json" in result.stderr
+    assert json.loads(result.stdout)["reliable"]
 
 
 @pytest.mark.parametrize("terminal", [False, True])

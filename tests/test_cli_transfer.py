@@ -94,6 +94,10 @@ def test_what_is_taken_over_is_kept_before_anything_is_compiled(source, monkeypa
             result = call("transfer", source.path, "new", *more)
         assert result.exit_code == 75 and "--resume" in result.stderr
         assert not Run.open("new").has_checkpoint
+        if "--m" in more:
+            start = Path("new/start.npz").rename("elsewhere")
+            assert "has lost what it takes over" in call("train", "new", "--resume").stderr
+            start.rename("new/start.npz")
         resumed = ["train", "new"] if "--m" in more else ["transfer", source.path, "new"]
         assert call(*resumed, "--resume").exit_code == 0
         whole = call("transfer", source.path, "whole", *more)

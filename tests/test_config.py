@@ -64,6 +64,8 @@ def test_what_is_automatic_fits_the_theory():
     [
         ({"theory": "phi6"}, ["phi6", "phi4", "double-well"]),
         ({"shape": (1,)}, ["at least 2"]),
+        ({"shape": (10**10, 10**10)}, ["1e+20 sites is too large"]),
+        ({"shape": (10**400,), "theory": "double-well"}, ["too large"]),
         ({"shape": ()}, ["at least 2"]),
         ({"shape": 16}, ["at least 2"]),
         ({"shape": (4, 2.5)}, ["at least 2"]),

@@ -102,6 +102,7 @@ def test_a_slice_of_the_chains_is_an_ensemble():
             "weights for draws that have none",
         ),
         ("exact", lambda d: d.assign_attrs(lf_ensemble="other"), "unknown kind 'other'"),
+        ("exact", lambda d: d.assign_attrs(lf_ensemble=np.arange(2)), "unknown kind array"),
     ],
 )
 def test_what_a_change_has_lost_is_refused(kind, change, message):

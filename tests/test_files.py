@@ -295,6 +295,19 @@ def test_arrays_of_nothing(tmp_path, shape):
     assert read_dataset(path)["x"].shape == shape
 
 
+@pytest.mark.parametrize("name", [b"\xff.nc", "φ⁴.nc".encode()])
+def test_names_that_are_not_text(tmp_path, name, monkeypatch):
+    path = tmp_path / os.fsdecode(name)
+    monkeypatch.setattr(sys, "argv", ["lattice-flows", "-o", str(path)])
+    provenance = {"run": str(path), "φ": "λ"}
+    write(path, attributes={"lf_provenance": provenance, "φ": "λ"})
+    assert os.listdir(os.fsencode(tmp_path)) == [name]
+    dataset = read_dataset(path, lazy=["phi2"])
+    assert np.array_equal(dataset["phi2"], np.arange(5)) and dataset.attributes["φ"] == "λ"
+    assert dataset.json("lf_provenance") == provenance
+    assert "lattice-flows -o" in dataset.attributes["history"]
+
+
 def test_xarray_reads_it_with_units_and_linked_errors(tmp_path):
     path = tmp_path / "scan.nc"
     write(path, references="somebody, somewhere")

@@ -104,6 +104,16 @@ def test_the_command_says_where_the_gap_is_biased(tmp_path):
         assert read_dataset(tmp_path / "c.nc", "correlator")["gap_fit_reliable"] != noted
 
 
+def test_a_gap_that_noise_made_negative_has_no_length(tmp_path):
+    theory = Phi4((4,))
+    phi = np.random.default_rng(0).normal(size=(64, 4))
+    ensemble = Ensemble(theory, theory.from_values(), phi)
+    fit = ensemble.correlator().fit
+    assert fit is not None and fit.gap.value < 0
+    ensemble.save(tmp_path / "e.nc")
+    assert "decay lengths" not in call("correlator", tmp_path / "e.nc").stderr
+
+
 def test_command_gives_fit_and_covariance(tmp_path):
     theory = Phi4((8,))
     couplings = theory.from_values(m=0.3)

@@ -9,7 +9,7 @@ import theories
 from lattice_flows.ensemble import Ensemble, save_measurement
 from lattice_flows.files import Variable, estimate_variables, read_dataset, write_dataset
 from lattice_flows.plot_style import COLOURS, UNRELIABLE
-from lattice_flows.plots import plot_file, plot_scan, save_figure
+from lattice_flows.plots import plot_file, plot_observables, plot_scan, save_figure
 from observables import LONG_NAMES
 from theories.errors import LatticeFlowsError
 
@@ -222,6 +222,11 @@ def test_an_unreliable_measurement_says_so(tmp_path):
     few = Ensemble(drawn.theory, drawn.couplings, drawn.configurations[:20])
     save_measurement(tmp_path / "observables.nc", few, few.measure())
     assert "UNRELIABLE" in plot_file(tmp_path / "observables.nc").get_suptitle()
+    dataset = read_dataset(tmp_path / "observables.nc")
+    names = Variable(("check",), np.array(["weight_share", "errors"]), "checks that failed")
+    dataset.variables["failed_checks"] = names  # as another program may have it
+    title = plot_observables(dataset).get_suptitle()
+    assert title.endswith("UNRELIABLE: weight share errors")
 
 
 @pytest.mark.parametrize(
