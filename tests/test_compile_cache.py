@@ -71,6 +71,12 @@ def test_a_folder_that_cannot_be_used_is_a_note(settings, tmp_path):
     assert "note: compiled programs are not kept" in result.stderr
 
 
+def test_a_folder_that_jax_cannot_name_is_a_note(settings, tmp_path):
+    done = call("exact", "phi4", "--sites", 4, "--cache", f"{tmp_path}/\udcff")
+    assert done.exit_code == 0 and "UTF-8" in done.stderr
+    assert FOLDER not in settings
+
+
 def test_half_written_and_old_entries_go(settings, tmp_path, monkeypatch):
     whole, folder = zlib.compress(os.urandom(1000)), tmp_path / processor()
     folder.mkdir()
