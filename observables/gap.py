@@ -32,7 +32,7 @@ Array = NDArray[np.float64]
 MIN_P_VALUE = 0.05
 # Decay lengths of a lattice where a bias is below the error, by whether φ → -φ is a symmetry
 # (docs/errors.md).
-_LEAST_REACH = {True: 3.0, False: 12.0}
+_LEAST_REACH = {True: 4.0, False: 12.0}
 _LEAST_EIGENVALUE = 1e-10
 _STEPS = 30
 _LARGEST = 25.0  # of Δ²: C(1) is e^{-5} C(0) then
