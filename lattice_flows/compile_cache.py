@@ -46,6 +46,10 @@ def use(folder: Path) -> str | None:
     """
     folder = folder / processor()
     try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError:
+        return f"{folder} is not a name in UTF-8, as jax wants it"
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             return f"{folder} is not writable"

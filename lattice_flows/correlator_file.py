@@ -75,7 +75,7 @@ def _fitted(fit: GapFit) -> dict[str, Variable]:
         "gap_fit_chi2_per_dof": (fit.chi2 / fit.dof, "chi^2 per degree of freedom of the fit"),
         "gap_fit_dof": (fit.dof, "degrees of freedom of the fit"),
         "gap_fit_p_value": (fit.p_value, "p-value of the fit"),
-        "gap_fit_decay_lengths": (fit.reach, "length of the lattice in decay lengths"),
+        "gap_fit_decay_lengths": (fit.decay_lengths, "length of the lattice in decay lengths"),
     }
     window = (fit.window, "first and last distance of the fit")
     pairs: dict[str, tuple[ArrayLike, str]] = {"gap_fit_window": window}
@@ -85,7 +85,9 @@ def _fitted(fit: GapFit) -> dict[str, Variable]:
             f"ends of the {kind[-2:]} % confidence interval of gap_fit",
         )
     return {
-        "gap_fit_reliable": Variable((), np.asarray(fit.reliable), "gap_fit has no bias to see"),
+        "gap_fit_reliable": Variable(
+            (), np.asarray(fit.reliable), "gap_fit can be relied on, no bias is to be expected"
+        ),
         **{name: Variable((), _known(x), title) for name, (x, title) in scalars.items()},
         **{name: Variable(("bound",), np.asarray(x), title) for name, (x, title) in pairs.items()},
     }

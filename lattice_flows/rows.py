@@ -1,5 +1,6 @@
 """Arrays that stay on disk: rows are read as they are asked for, a few at a time."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 SLICE = 1 << 16  # rows looked at together
 
 
-class Rows:
+class Rows(ABC):
     """An array (n, …) of float64 of which slices of the first axis are read when asked for.
 
     `np.asarray` reads all of it, and so does any other index.
@@ -19,9 +20,9 @@ class Rows:
     shape: tuple[int, ...]
     dtype = np.dtype(np.float64)
 
+    @abstractmethod
     def read(self, start: int, stop: int) -> NDArray[np.float64]:
         """The rows from `start` to before `stop`."""
-        raise NotImplementedError
 
     @property
     def ndim(self) -> int:

@@ -104,6 +104,8 @@ class StoredArray:
 
     def __init__(self, path: Path, stored: Any):
         self.path, self._stored = path, stored
+        if stored.shape and stored.chunking() != "contiguous":
+            stored.set_var_chunk_cache(size=4 * _CHUNK)  # 64 MiB else; slices are read once
         flag = "flag_meanings" in stored.ncattrs() and stored.flag_meanings == "false true"
         self.shape: tuple[int, ...] = tuple(stored.shape)
         self.dtype = np.dtype(bool if flag else object if stored.dtype is str else stored.dtype)

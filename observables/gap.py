@@ -32,7 +32,7 @@ Array = NDArray[np.float64]
 MIN_P_VALUE = 0.05
 # Decay lengths of a lattice where a bias is below the error, by whether φ → -φ is a symmetry
 # (docs/errors.md).
-_LEAST_REACH = {True: 3.0, False: 12.0}
+_LEAST_REACH = {True: 4.0, False: 12.0}
 _LEAST_EIGENVALUE = 1e-10
 _STEPS = 30
 _LARGEST = 25.0  # of Δ²: C(1) is e^{-5} C(0) then
@@ -44,7 +44,7 @@ class GapFit:
     """Δ in lattice units with its error, and how good the fit is.
 
     value and its error are NaN and infinite where the noise leaves no gap. window: r_min and T/2,
-    both in the fit. reach: T Δ, the decay lengths on the lattice. even: φ → -φ is a symmetry.
+    both in the fit. decay_lengths: T Δ. even: φ → -φ is a symmetry.
     """
 
     gap: Estimate
@@ -52,12 +52,12 @@ class GapFit:
     dof: int
     window: tuple[int, int]
     p_value: float
-    reach: float
+    decay_lengths: float
     even: bool
 
     @property
     def is_long_enough(self) -> bool:
-        return self.reach >= _LEAST_REACH[self.even]
+        return self.decay_lengths >= _LEAST_REACH[self.even]
 
     @property
     def reliable(self) -> bool:
@@ -72,7 +72,7 @@ class GapFit:
             "dof": self.dof,
             "window": list(self.window),
             "p_value": self.p_value,
-            "decay_lengths": self.reach if np.isfinite(self.reach) else None,
+            "decay_lengths": self.decay_lengths if np.isfinite(self.decay_lengths) else None,
             "reliable": self.reliable,
         }
 

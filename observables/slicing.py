@@ -18,7 +18,7 @@ from .weights import as_log_weights
 
 Array = NDArray[np.float64]
 
-_SLICE = 1 << 16
+_SLICE = 1 << 14
 # A multiple of 2^13 and of 200, so that as many blocks, or 2^k of them, have borders of groups.
 _GROUPS = 200 << 10
 

@@ -35,8 +35,9 @@ def explain(error: Exception) -> str | None:
     (XLA itself leaves with one line where XLA_FLAGS has a flag that it does not know.)
     """
     said = str(error)
-    if "SOURCE_DATE_EPOCH" in os.environ and said.startswith("invalid literal for int()"):
-        return "SOURCE_DATE_EPOCH is not a date: unset it, or give seconds"  # numpy reads it, too
+    date = os.environ.get("SOURCE_DATE_EPOCH")  # numpy reads it as it is loaded
+    if date is not None and said == f"invalid literal for int() with base 10: {date!r}":
+        return "SOURCE_DATE_EPOCH is not a date: unset it, or give seconds"
     for name in os.environ:
         if (
             isinstance(error, ValueError)

@@ -55,7 +55,7 @@ def correlator(
 
 def _note_bias(fit: "GapFit | None") -> None:
     """Say so where the gap has a bias that its error does not know."""
-    if fit is None or fit.reliable or not (fit.gap.stderr < float("inf") and fit.reach > 0):
+    if fit is None or fit.reliable or not (fit.gap.stderr < float("inf") and fit.decay_lengths > 0):
         return  # a gap that noise has made negative has no length
     if fit.is_long_enough:
         why = f"no window of C(r) decays like one cosh (p {fit.p_value:.2g}): this"
@@ -63,7 +63,7 @@ def _note_bias(fit: "GapFit | None") -> None:
         states = (
             "excited states" if fit.even else "a constant in C(r), as phi -> -phi is no symmetry,"
         )
-        why = f"the lattice is {fit.reach:.2g} decay lengths long: {states}"
+        why = f"the lattice is {fit.decay_lengths:.2g} decay lengths long: {states}"
     _output.say(
         f"note: {why} may bias the gap by more than its error; compare with a longer lattice"
     )

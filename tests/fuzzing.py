@@ -30,6 +30,7 @@ ODD = (
     *NEVER, "", " ", "-1", "0", "99999999999999999999", "0,5", ",", ":", "::", "0:1", "1e-320",
     "1e308", "4.5", "true", "[1]", "{}", "a\nb", "\udcff", "x" * 300, "-", "é", "/dev/null",
     "/proc/x", ".", "no/such/x.nc", "0x10", "1,2,", "1e5,nan", "1:2:3:4", "--", "$\\frac{$", "inf",
+    "9" * 400, "\udcff.nc", "\udcff.png", "\udcff.json",
 )  # fmt: skip
 JSON_VALUES: tuple[Any, ...] = (
     None, True, False, 4.5, -1, 0, 10**30, 1e308, float("nan"), float("inf"), "", "x", "nan",

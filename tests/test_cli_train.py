@@ -35,7 +35,7 @@ def training(monkeypatch):
     module = types.ModuleType("lattice_flows.training")
     vars(module)["signals"] = []
 
-    def train(run, *, resume, report, interrupted, save_every):
+    def train(run, *, resume, report, interrupted, save_every, begun):
         for step in range(len(run.history()) + 1, run.config.steps + 1):
             run.append({"step": step, "loss": 1 / step})
             report(step, {"loss": 1 / step})

@@ -18,6 +18,7 @@ from command_line import call
 from lattice_flows import compile_cache
 from lattice_flows.compile_cache import processor
 from lattice_flows.config import Config
+from lattice_flows.model import build
 from lattice_flows.training import Plan, Trainer
 
 
@@ -71,6 +72,12 @@ def test_a_folder_that_cannot_be_used_is_a_note(settings, tmp_path):
     assert "note: compiled programs are not kept" in result.stderr
 
 
+def test_a_folder_that_jax_cannot_name_is_a_note(settings, tmp_path):
+    done = call("exact", "phi4", "--sites", 4, "--cache", f"{tmp_path}/\udcff")
+    assert done.exit_code == 0 and "UTF-8" in done.stderr
+    assert FOLDER not in settings
+
+
 def test_half_written_and_old_entries_go(settings, tmp_path, monkeypatch):
     whole, folder = zlib.compress(os.urandom(1000)), tmp_path / processor()
     folder.mkdir()
@@ -100,6 +107,18 @@ def test_numbers_are_no_part_of_the_programs():
     other = {"couplings": {"m": 0.6, "lam": 0.07}, "learning_rate": 1e-4, "steps": 77, "seed": 5}
     with jax.numpy_dtype_promotion("standard"):
         assert lowered(couplings={"m": 0.5}) == lowered(**other)
+
+
+def test_draws_and_densities_call_nothing_back():
+    """jax keeps no program that calls back to Python: it would be compiled by every process."""
+    config = Config("phi4", (4,), width=4, ode_steps=2)
+    model = build(config)
+    params, couplings = model.init(jax.random.key(0)), model.couplings.fixed
+    drawn = jax.jit(model._draw, static_argnums=3).lower(params, jax.random.key(1), couplings, 8)
+    phi = jnp.zeros((8, 4))
+    density = jax.jit(model._log_weights, static_argnums=3).lower(params, phi, couplings, 2)
+    for program in (drawn, density):
+        assert "callback" not in program.as_text()
 
 
 def test_the_learning_rate_is_that_of_optax():

@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import resource
-import shutil
 import stat
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import numpy as np
 import pytest
 import xarray
 
-from lattice_flows import atomic, files, provenance
+from lattice_flows import atomic, files
 from lattice_flows.files import (
     Variable,
     atomic_write,
@@ -474,9 +473,8 @@ def test_a_slice_that_xarray_saves_opens_with_a_note(tmp_path, caplog):
 
 
 def test_a_file_of_format_1_opens_with_a_note(caplog):
-    old = Path(__file__).parents[1] / "data" / "exact_phi4_cycle16.nc"
-    if read_dataset(old).attributes["lf_format_version"] != 1:
-        pytest.skip("written anew")
+    old = Path(__file__).parent / "data" / "ensemble_flow_v1.nc"
+    assert read_dataset(old).attributes["lf_format_version"] == 1
     (record,) = caplog.records
     assert "from before files were sealed" in record.getMessage()
 
@@ -553,33 +551,3 @@ def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path, share):
     (tmp_path / "a.nc").write_bytes(content[: int(share * len(content))])
     with refused("a.nc is not a netCDF file, or only a part of one"):
         read_dataset(tmp_path / "a.nc")
-
-
-# --- provenance
-
-
-def test_commit_of_a_checkout_and_none_elsewhere(tmp_path, monkeypatch):
-    if shutil.which("git") is None:
-        pytest.skip("no git here")
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "lattice_flows" / "files.py"))
-    ask = provenance._commit.__wrapped__
-    assert ask() is None
-    git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e@example.org"]
-    subprocess.run([*git, "init", "-q"], check=True)
-    assert ask() is None  # nothing committed yet
-    (tmp_path / "a").write_text("1")
-    subprocess.run([*git, "add", "a"], check=True)
-    subprocess.run([*git, "commit", "-q", "-m", "first"], check=True)
-    commit = ask()
-    assert commit is not None and len(commit) == 12
-    (tmp_path / "a").write_text("2")
-    assert ask() == commit + "+"
-    monkeypatch.setattr(
-        provenance.subprocess, "run", lambda *a, **k: (_ for _ in ()).throw(OSError())
-    )
-    assert ask() is None
-
-
-def test_provenance_names_the_command(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["/usr/bin/lattice-flows", "scan", "a run"])
-    assert provenance.provenance()["history"].endswith("Z lattice-flows scan 'a run'")

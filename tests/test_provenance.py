@@ -1,6 +1,9 @@
 """What files say of the process that wrote them."""
 
 import json
+import shutil
+import subprocess
+import sys
 
 import jax
 import pytest
@@ -75,3 +78,30 @@ def test_jobs_of_schedulers(monkeypatch, environment, expected):
         monkeypatch.setenv(name, value)
     assert job() == expected
     assert origin().get("job") == expected
+
+
+def test_commit_of_a_checkout_and_none_elsewhere(tmp_path, monkeypatch):
+    if shutil.which("git") is None:
+        pytest.skip("no git here")
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "lattice_flows" / "files.py"))
+    ask = provenance._commit.__wrapped__
+    assert ask() is None
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e@example.org"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    assert ask() is None  # nothing committed yet
+    (tmp_path / "a").write_text("1")
+    subprocess.run([*git, "add", "a"], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "first"], check=True)
+    commit = ask()
+    assert commit is not None and len(commit) == 12
+    (tmp_path / "a").write_text("2")
+    assert ask() == commit + "+"
+    monkeypatch.setattr(
+        provenance.subprocess, "run", lambda *a, **k: (_ for _ in ()).throw(OSError())
+    )
+    assert ask() is None
+
+
+def test_provenance_names_the_command(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/lattice-flows", "scan", "a run"])
+    assert provenance.provenance()["history"].endswith("Z lattice-flows scan 'a run'")
