@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lattice_flows.api import train as train
-    from lattice_flows.config import Config as Config
-    from lattice_flows.ensemble import Ensemble as Ensemble
-    from lattice_flows.flow import Flow as Flow
-    from lattice_flows.reference import hmc as hmc
-    from lattice_flows.run import Run as Run
-    from lattice_flows.sampler import Sampler as Sampler
+    from lattice_flows.ensembles.ensemble import Ensemble as Ensemble
+    from lattice_flows.flows.flow import Flow as Flow
+    from lattice_flows.mcmc.hmc import hmc as hmc
+    from lattice_flows.runs.config import Config as Config
+    from lattice_flows.runs.run import Run as Run
+    from lattice_flows.sampling.sampler import Sampler as Sampler
 
 _HOMES = {
-    "Config": "config",
-    "Ensemble": "ensemble",
-    "Flow": "flow",
-    "Run": "run",
-    "Sampler": "sampler",
-    "hmc": "reference",
+    "Config": "runs.config",
+    "Ensemble": "ensembles.ensemble",
+    "Flow": "flows.flow",
+    "Run": "runs.run",
+    "Sampler": "sampling.sampler",
+    "hmc": "mcmc.hmc",
     "train": "api",
 }
 __all__ = ["Config", "Ensemble", "Flow", "Run", "Sampler", "hmc", "train"]

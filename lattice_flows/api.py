@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lattice_flows import training
-from lattice_flows.config import Config
-from lattice_flows.resources import refuse_training
-from lattice_flows.run import Run
-from lattice_flows.sampler import Sampler
+from lattice_flows.runs.config import Config
+from lattice_flows.runs.resources import refuse_training
+from lattice_flows.runs.run import Run
+from lattice_flows.sampling.sampler import Sampler
+from lattice_flows.training import trainer
 from theories import Theory, refuse_nameless
 
 
@@ -56,7 +56,7 @@ def train(
         run = Run.create(directory, config, overwrite=overwrite)
     with run.lock():
         if not run.finished:
-            training.train(
+            trainer.train(
                 run,
                 resume=resume,
                 report=report or (lambda step, metrics: None),

@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 
 import click
 
-from lattice_flows import compile_cache
-from lattice_flows.interrupt import SAVED, Interrupted, leave_at_once
+from lattice_flows.io.interrupt import SAVED, Interrupted, leave_at_once
+from lattice_flows.runs import compile_cache
 from lattice_flows.scripts import _environment, _notes, _options, _streams, _theories
 
 # The matrices of the exact answers are small: threads of a BLAS only get in each other's way there,

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lattice_flows.interrupt import Interrupted, deferred
+from lattice_flows.io.interrupt import Interrupted, deferred
 from lattice_flows.scripts import _output
 
 if TYPE_CHECKING:
-    from lattice_flows.blocks import Parts
-    from lattice_flows.run import Run
+    from lattice_flows.ensembles.blocks import Parts
+    from lattice_flows.runs.run import Run
 
 _GO_ON = "give the same command with --resume"
 DRAWING = "drawing"
@@ -49,7 +49,7 @@ def parts(
     None, and a line that says so, where --resume finds that the output is finished. Raises
     LatticeFlowsError where what is there is of another command, unless `overwrite`.
     """
-    from lattice_flows.blocks import Parts
+    from lattice_flows.ensembles.blocks import Parts
 
     if output is None:
         yield Parts()
@@ -64,7 +64,7 @@ def parts(
 
 def _is_made(output: Path, record: Mapping[str, Any], overwrite: bool) -> bool:
     """Whether an output is what the command makes, and not to be replaced."""
-    from lattice_flows.blocks import refuse_others
+    from lattice_flows.ensembles.blocks import refuse_others
     from theories import LatticeFlowsError
 
     try:
@@ -78,8 +78,8 @@ def _is_made(output: Path, record: Mapping[str, Any], overwrite: bool) -> bool:
 
 def _made_by(output: Path) -> Any:
     """The record of the command that wrote a file, None where it has none."""
-    from lattice_flows.files import read_dataset
-    from lattice_flows.integrity import Damaged, read_json
+    from lattice_flows.io.integrity import Damaged, read_json
+    from lattice_flows.io.netcdf import read_dataset
 
     if output.suffix != ".json":
         dataset = read_dataset(output, lazy=("configuration",))
@@ -95,7 +95,7 @@ def record(command: str, **settings: Any) -> dict[str, Any]:
 
     Other versions may draw other numbers.
     """
-    from lattice_flows.provenance import versions
+    from lattice_flows.io.provenance import versions
 
     return {"command": command, **settings, "versions": versions()}
 
@@ -107,7 +107,7 @@ def recorded(made: Any, record: Mapping[str, Any]) -> Any:
 
 def digest(run: "Run") -> str:
     """SHA-256 of a run's configuration and parameters."""
-    from lattice_flows.run import CHECKPOINT, CONFIG
+    from lattice_flows.runs.run import CHECKPOINT, CONFIG
 
     found = hashlib.sha256()
     for name in (CONFIG, CHECKPOINT):

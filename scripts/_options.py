@@ -6,13 +6,13 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lattice_flows.config_rules import flag
+from lattice_flows.runs.options import flag
 from lattice_flows.scripts._values import ValuesType
 
 if TYPE_CHECKING:
@@ -142,14 +142,22 @@ def coupling_options(theories: Iterable["type[Theory]"], shown: str | None) -> l
     ]
 
 
-class PartType(click.Choice):
-    """A part of this package by its name, or one of one's own, FILE.py:NAME, which is loaded."""
+class ChoiceType(click.Choice):
+    """One of several names, or, from `outside`, a part of one's own, FILE.py:NAME, which is loaded.
+
+    formerly: names of older versions, and those that stand for them now.
+    """
+
+    def __init__(self, choices: Sequence[str], formerly: Mapping[str, str], outside: bool):
+        super().__init__(choices)
+        self._formerly, self._outside = formerly, outside
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         from theories import outside
         from theories.errors import LatticeFlowsError
 
-        if not (isinstance(value, str) and outside.is_outside(value)):
+        value = self._formerly.get(value, value)
+        if not (self._outside and isinstance(value, str) and outside.is_outside(value)):
             return super().convert(value, param, ctx)
         try:
             return outside.home(outside.run(value))
@@ -157,7 +165,8 @@ class PartType(click.Choice):
             self.fail(str(error), param, ctx)
 
     def get_metavar(self, param: Any, ctx: Any) -> str:
-        return f"[{'|'.join(self.choices)}|FILE.py:NAME]"
+        own = ("FILE.py:NAME",) if self._outside else ()
+        return f"[{'|'.join((*self.choices, *own))}]"
 
 
 def lattice(command: Callable) -> Callable:
@@ -177,7 +186,7 @@ def lattice(command: Callable) -> Callable:
         elif sizes is not None:
             shape = tuple(int(n[:20]) for n in sizes.split("x"))
         if shape is not None:
-            from lattice_flows.resources import refuse_sites
+            from lattice_flows.runs.resources import refuse_sites
 
             refuse_sites(shape)
         return command(*args, shape=shape, **kwargs)
@@ -240,7 +249,7 @@ def output(
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
     """Refuse an output that exists, before any work is done."""
-    from lattice_flows.files import refuse_existing
+    from lattice_flows.io.netcdf import refuse_existing
 
     refuse_existing(path, overwrite)
 
@@ -250,7 +259,7 @@ def refuse_figure(figure: Path, output: Path | None, overwrite: bool) -> None:
     if output is not None and figure.resolve() == output.resolve():
         raise click.UsageError(f"-o and --plot both name {figure}: give each a file of its own")
     refuse_existing(figure, overwrite)
-    from lattice_flows.plots import figure_format
+    from lattice_flows.figures.plots import figure_format
 
     figure_format(figure)
 
@@ -263,7 +272,7 @@ def command_key(command: str, seed: int | None) -> "jax.Array":
     import jax
     import numpy as np
 
-    from lattice_flows.provenance import use_seed
+    from lattice_flows.io.provenance import use_seed
 
     use_seed(seed or 0)
     return jax.random.fold_in(jax.random.key(seed or 0), np.uint32(zlib.crc32(command.encode())))

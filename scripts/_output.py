@@ -14,8 +14,8 @@ from lattice_flows.scripts import _streams
 from lattice_flows.scripts._command import UNRELIABLE, Failure
 
 if TYPE_CHECKING:
-    from lattice_flows.ensemble import Ensemble
-    from lattice_flows.sampler import Sampler
+    from lattice_flows.ensembles.ensemble import Ensemble
+    from lattice_flows.sampling.sampler import Sampler
     from observables import Measurement
 
 
@@ -38,14 +38,14 @@ def announce(
     if not isinstance(couplings, Mapping):
         values = {name: sorted({point[name] for point in couplings}) for name in couplings[0]}
         couplings = {name: _span(several) for name, several in values.items()}
-    from lattice_flows.config import show as shown
+    from lattice_flows.runs.options import show as shown
 
     words = {k: v if isinstance(v, str) else shown(v) for k, v in couplings.items()}
     say(_headline(theory, shape, words))
 
 
 def _span(values: Sequence[float]) -> str:
-    from lattice_flows.config import show as shown
+    from lattice_flows.runs.options import show as shown
 
     ends = (values[0], values[-1])
     return shown(ends[0]) if len(values) == 1 else f"{shown(ends)}:{len(values)}"
@@ -211,7 +211,7 @@ def _shared(result: Mapping[str, Any]) -> dict[str, Any]:
 
 def measured(ensemble: "Ensemble", measurement: "Measurement") -> dict[str, Any]:
     """What was measured on an ensemble, as a result."""
-    from lattice_flows.ensemble import config_of
+    from lattice_flows.ensembles.ensemble import config_of
 
     return config_of(ensemble.theory, ensemble.couplings) | measurement.as_json()
 
@@ -278,7 +278,7 @@ def _why(result: Mapping[str, Any]) -> str:
 
 def write_json(path: Path, result: Mapping[str, Any]) -> None:
     """Write a result as a JSON file, whole or not at all."""
-    from lattice_flows.files import atomic_write
+    from lattice_flows.io.netcdf import atomic_write
 
     text = json_text(result) + "\n"
 

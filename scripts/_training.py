@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lattice_flows.config import Config, flag, show
-from lattice_flows.interrupt import Interrupted
+from lattice_flows.io.interrupt import Interrupted
+from lattice_flows.runs.config import Config
+from lattice_flows.runs.options import flag, show
 from lattice_flows.scripts import _options, _output, _values
 from lattice_flows.scripts._command import Failure
 from lattice_flows.scripts._progress import progress
 
 if TYPE_CHECKING:
-    from lattice_flows.run import Run
+    from lattice_flows.runs.run import Run
 
 FIELDS = [f for f in dataclasses.fields(Config) if f.metadata and f.name != "seed"]
 """The fields of Config that have a flag of their own."""
@@ -44,10 +45,10 @@ def options(*, defaults: bool) -> Callable[[Callable], Callable]:
 
 def _type(field: dataclasses.Field) -> Any:
     """Of the option of a field."""
-    choices = field.metadata["choices"]
-    if field.metadata["outside"]:
-        return _options.PartType(choices)
-    return click.Choice(choices) if choices else type(field.default)
+    told = field.metadata
+    if not told["choices"]:
+        return type(field.default)
+    return _options.ChoiceType(told["choices"], told["formerly"], told["outside"])
 
 
 class Seconds(click.FloatRange):
@@ -116,7 +117,7 @@ def carry_on(
     """
     if run.finished:
         if run.has_checkpoint:
-            from lattice_flows.sampler import Sampler
+            from lattice_flows.sampling.sampler import Sampler
 
             Sampler.load(run)  # refuses parameters that are not finite
         _output.say(
@@ -125,7 +126,7 @@ def carry_on(
         return
     if run.config.x64:
         _options.use_double_precision()
-    from lattice_flows.training import train as run_training
+    from lattice_flows.training.trainer import train as run_training
 
     try:
         with progress(f"train {run.path}", run.config.steps) as report:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import click
 
-from lattice_flows.config_rules import flag as spelled
+from lattice_flows.runs.options import flag as spelled
 
 MOST_POINTS = 10_000
 """Of a grid of couplings: each takes from hundredths of a second to minutes."""

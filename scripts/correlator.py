@@ -9,7 +9,7 @@ from lattice_flows.scripts import _options, _output
 from lattice_flows.scripts._command import Command
 
 if TYPE_CHECKING:
-    from lattice_flows.ensemble import Ensemble
+    from lattice_flows.ensembles.ensemble import Ensemble
     from observables import Correlator, GapFit, Measurement
 
 
@@ -34,9 +34,9 @@ def correlator(
     Example:
       lattice-flows correlator ensemble.nc -o correlator.nc
     """
-    from lattice_flows.correlator_file import save_correlator
-    from lattice_flows.ensemble import Ensemble
-    from lattice_flows.invariance import checked
+    from lattice_flows.ensembles.correlator_file import save_correlator
+    from lattice_flows.ensembles.ensemble import Ensemble
+    from lattice_flows.ensembles.invariance import checked
 
     ensemble = Ensemble.load(path)
     measurement = checked(ensemble, ensemble.measure())
@@ -73,7 +73,7 @@ def _result(
     ensemble: "Ensemble", measurement: "Measurement", found: "Correlator", exact: Any
 ) -> dict[str, Any]:
     """The JSON object; what is not known is null, and so is the gap at r = 0."""
-    from lattice_flows.ensemble import config_of
+    from lattice_flows.ensembles.ensemble import config_of
 
     def pairs(values: Any, errors: Any, missing: int) -> dict[str, list[float | None]]:
         known = [None] * missing

@@ -51,18 +51,18 @@ def evaluate(
       lattice-flows evaluate runs/cycle --m 0.5 --json
       lattice-flows evaluate runs/cycle --m 0.25:1:16 -o evaluated.nc
     """
-    from lattice_flows.run import Run
+    from lattice_flows.runs.run import Run
 
     run = Run.open(path)
     config = run.config
     points = [config.check_couplings(p, extrapolate) for p in _values.grid(config.theory, given)]
 
-    from lattice_flows.evaluation import evaluate as evaluate_sampler
-    from lattice_flows.evaluation import evaluate_grid
-    from lattice_flows.resources import refuse_draws
-    from lattice_flows.results import save_results
-    from lattice_flows.sampler import Sampler
-    from lattice_flows.scanning import Scan, exact_curve
+    from lattice_flows.ensembles.results import save_results
+    from lattice_flows.runs.resources import refuse_draws
+    from lattice_flows.sampling.evaluation import evaluate as evaluate_sampler
+    from lattice_flows.sampling.evaluation import evaluate_grid
+    from lattice_flows.sampling.sampler import Sampler
+    from lattice_flows.sampling.scan import Scan, exact_curve
 
     _output.announce(config.theory, config.shape, points)
     sampler = Sampler.load(run, double)

@@ -42,7 +42,7 @@ def exact(
         raise click.UsageError("give the lattice: --sites N")
     points = _values.grid(theory, given)
 
-    from lattice_flows.results import exact_result, save_results
+    from lattice_flows.ensembles.results import exact_result, save_results
 
     model = theories.make(theory, shape)
     couplings = [model.from_values(**point) for point in points]

@@ -84,10 +84,10 @@ def hmc(
 
         import jax
 
-        from lattice_flows.blocks import Blocks
-        from lattice_flows.reference import Plan
-        from lattice_flows.reference import hmc as run_hmc
-        from lattice_flows.resources import refuse_draws, refuse_memory
+        from lattice_flows.ensembles.blocks import Blocks
+        from lattice_flows.mcmc.hmc import Plan
+        from lattice_flows.mcmc.hmc import hmc as run_hmc
+        from lattice_flows.runs.resources import refuse_draws, refuse_memory
 
         refuse_draws(n, model.sites, output)
         refuse_memory(f"{chains} chains of {model.sites} sites", 64.0 * chains * model.sites)
@@ -136,7 +136,7 @@ def _exact(
     theory: "Theory", couplings: Any, names: Iterable[str]
 ) -> dict[str, float | None] | None:
     """Exact observables where they are known: in one dimension, unless that would be too hard."""
-    from lattice_flows.results import known
+    from lattice_flows.ensembles.results import known
     from theories import LatticeFlowsError
 
     try:

@@ -27,7 +27,7 @@ def info(path: Path, output: Path | None, overwrite: bool, as_json: bool, seed: 
       lattice-flows info runs/cycle
       lattice-flows info scan.nc --json
     """
-    from lattice_flows.info import describe_path
+    from lattice_flows.runs.info import describe_path
 
     found = describe_path(path)
     if output is not None:

@@ -27,8 +27,8 @@ def measure(
     Example:
       lattice-flows measure ensemble.nc -o observables.nc
     """
-    from lattice_flows.ensemble import Ensemble, save_measurement
-    from lattice_flows.invariance import checked
+    from lattice_flows.ensembles.ensemble import Ensemble, save_measurement
+    from lattice_flows.ensembles.invariance import checked
 
     ensemble = Ensemble.load(path)
     measurement = checked(ensemble, ensemble.measure())

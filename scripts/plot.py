@@ -27,9 +27,10 @@ def plot(path: Path, output: Path | None, overwrite: bool, as_json: bool, seed: 
         output = path.with_suffix(".png")
         _options.refuse_existing(output, overwrite)
 
-    from lattice_flows.plots import plot_file, save_figure
+    from lattice_flows.figures.plots import plot_file, save_figure
+    from lattice_flows.papers import record
 
-    save_figure(plot_file(path), output)
+    save_figure(plot_file(path, {record.FORMAT: record.plot}), output)
     _output.say(f"drew {output}")
     if as_json:
         _output.show(_output.json_text({"file": str(path), "figure": str(output)}))

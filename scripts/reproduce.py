@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from lattice_flows.interrupt import deferred
-from lattice_flows.reproduce import EXPERIMENTS, find
+from lattice_flows.io.interrupt import deferred
+from lattice_flows.papers import EXPERIMENTS, find
 from lattice_flows.scripts import _options, _output, _training
 from lattice_flows.scripts._command import Command
 from lattice_flows.scripts._progress import progress
@@ -71,8 +71,8 @@ def reproduce(
 
     _options.use_double_precision()
 
-    from lattice_flows.reproduce.experiment import Settings
-    from lattice_flows.reproduce.record import reproduce as run_experiment
+    from lattice_flows.papers.experiment import Settings
+    from lattice_flows.papers.record import reproduce as run_experiment
 
     with deferred(_training.notify, lambda: _ABANDONED) as interrupted:
         settings = Settings(seed=seed or 0, progress=progress, interrupted=interrupted, **typed)
@@ -85,7 +85,7 @@ def reproduce(
         elif output is not None:
             record.save(output)
         if figure is not None:
-            from lattice_flows.plots import save_figure
+            from lattice_flows.figures.plots import save_figure
 
             save_figure(record.figure(), figure)
     finally:  # what cannot be written is not lost

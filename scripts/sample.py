@@ -43,15 +43,15 @@ def sample(
       lattice-flows sample runs/cycle --m 0.5 -n 10000 -o ensemble.nc
     """
     with _drawing.stoppable(output) as interrupted:
-        from lattice_flows.run import Run
+        from lattice_flows.runs.run import Run
 
         run = Run.open(path)
         point = run.config.check_couplings(_values.point(run.config.theory, given), extrapolate)
 
-        from lattice_flows.blocks import Blocks
-        from lattice_flows.invariance import checked, recorded
-        from lattice_flows.resources import refuse_draws
-        from lattice_flows.sampler import Sampler
+        from lattice_flows.ensembles.blocks import Blocks
+        from lattice_flows.ensembles.invariance import checked, recorded
+        from lattice_flows.runs.resources import refuse_draws
+        from lattice_flows.sampling.sampler import Sampler
 
         _output.announce(run.config.theory, run.config.shape, point)
         sampler = Sampler.load(run, double)

@@ -73,7 +73,7 @@ def scan(
         _options.refuse_figure(figure, output, overwrite or resume)
 
     with _drawing.stoppable(output) as interrupted:
-        from lattice_flows.run import Run
+        from lattice_flows.runs.run import Run
 
         run = Run.open(path)
         config = run.config
@@ -87,9 +87,9 @@ def scan(
             config.check_couplings(p, extrapolate) for p in _values.grid(config.theory, given)
         ]
 
-        from lattice_flows.resources import refuse_draws
-        from lattice_flows.sampler import Sampler
-        from lattice_flows.scanning import scan as scan_sampler
+        from lattice_flows.runs.resources import refuse_draws
+        from lattice_flows.sampling.sampler import Sampler
+        from lattice_flows.sampling.scan import scan as scan_sampler
 
         _output.announce(config.theory, config.shape, points)
         sampler = Sampler.load(run, double)
@@ -142,7 +142,7 @@ def scan(
 
 def _draw(output: Path, figure: Path) -> None:
     """Draw what a file of a scan holds."""
-    from lattice_flows.plots import plot_file, save_figure
+    from lattice_flows.figures.plots import plot_file, save_figure
 
     save_figure(plot_file(output), figure)
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lattice_flows.config import Config
-from lattice_flows.interrupt import deferred
-from lattice_flows.resources import refuse_training
+from lattice_flows.io.interrupt import deferred
+from lattice_flows.runs.config import Config
+from lattice_flows.runs.resources import refuse_training
 from lattice_flows.scripts import _options, _output, _theories, _training, _values
 from lattice_flows.scripts._command import Command
 
 if TYPE_CHECKING:
-    from lattice_flows.run import Run
+    from lattice_flows.runs.run import Run
 
 
 @click.command(cls=Command)
@@ -71,7 +71,7 @@ def _train(
     overwrite: bool,
     carry_on: Callable[..., None],
 ) -> "Run":
-    from lattice_flows.run import Run, lock
+    from lattice_flows.runs.run import Run, lock
 
     config = None
     if resume and Run.exists(path):

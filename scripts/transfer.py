@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lattice_flows.config import Config
-from lattice_flows.config_rules import boundary
-from lattice_flows.interrupt import deferred
-from lattice_flows.resources import refuse_training
+from lattice_flows.io.interrupt import deferred
+from lattice_flows.runs.config import Config
+from lattice_flows.runs.resources import refuse_training
+from lattice_flows.runs.rules import boundary
 from lattice_flows.scripts import _options, _output, _training, _values
 from lattice_flows.scripts._command import Command, Failure
 
 if TYPE_CHECKING:
-    from lattice_flows.run import Run
+    from lattice_flows.runs.run import Run
 
 
 @click.command(cls=Command)
@@ -53,7 +53,7 @@ def transfer(
     takes over --width, --learning-rate, --x64 and --seed, for 3000 steps of a --batch of 512, and
     twice the --ode-steps; --objective trade the same but for a batch of 1024 and a rate of 0.002.
 
-    --objective trade wants a RUN trained with --points wide: it keeps what RUN gets wrong where
+    --objective trade wants a RUN trained with --points stretched: it keeps what RUN gets wrong
     draws at other couplings are. With a --boundary other than frozen the flow of RUN itself is
     trained on, held where it was trained by a loss.
 
@@ -84,7 +84,7 @@ def _transfer(
     overwrite: bool,
     carry_on: Callable[..., None],
 ) -> tuple["Run", list[dict[str, Any]] | None]:
-    from lattice_flows.run import Run, lock, refuse_existing
+    from lattice_flows.runs.run import Run, lock, refuse_existing
 
     if source.resolve() in (path.resolve(), *path.resolve().parents):
         raise click.UsageError("NEW_RUN is RUN itself, or inside it: give another directory")
@@ -105,7 +105,7 @@ def _transfer(
         refuse_training(config)
         if config.x64:
             _options.use_double_precision()
-        from lattice_flows.transfer import taken_over
+        from lattice_flows.training.transfer import taken_over
 
         start = taken_over(config, old)  # all that may be refused is, before anything is written
     reach: list[dict[str, Any]] = []
@@ -121,8 +121,8 @@ def _transfer(
 
 def _reach(run: "Run") -> list[dict[str, Any]]:
     """What the flow is worth before it is trained on, told to the user, too."""
-    from lattice_flows.sampler import Sampler
-    from lattice_flows.transfer import reach
+    from lattice_flows.sampling.evaluation import reach
+    from lattice_flows.sampling.sampler import Sampler
 
     found = reach(Sampler.load(run), _options.command_key("transfer", run.config.seed))
     for point in found:
@@ -145,8 +145,10 @@ def _config(old: Config, typed: Mapping[str, Any], given: _values.Given) -> Conf
             "the flow of RUN is carried along by fields of its own and can't be trained on: "
             "give the RUN that it goes on from"
         )
-    if carried and objective == "trade" and old.points != "wide":
-        _output.say("note: TRADE keeps what RUN gets wrong: better train it with --points wide")
+    if carried and objective == "trade" and old.points != "stretched":
+        _output.say(
+            "note: TRADE keeps what RUN gets wrong: better train it with --points stretched"
+        )
     kept = {**record, "steps": 1000}
     if objective in ("transport", "trade"):
         acting = ("theory", "shape", "width", "learning_rate", "ode_steps", "x64", "seed")

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from click.testing import CliRunner, Result
 from helpers import random_params
 
-from lattice_flows import checkpoint
-from lattice_flows.config import Config
-from lattice_flows.model import build
-from lattice_flows.params import Params
-from lattice_flows.run import Run
+from lattice_flows.flows.model import build
+from lattice_flows.flows.params import Params
+from lattice_flows.io import checkpoint
+from lattice_flows.runs.config import Config
+from lattice_flows.runs.run import Run
 from lattice_flows.scripts.cli import main
 
 # theory, lattice and couplings, before the work begins

@@ -8,7 +8,7 @@ from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the commands do; before numpy is loaded
 
-from lattice_flows import compile_cache
+from lattice_flows.runs import compile_cache
 
 # Compiling takes most of the time: programs are kept from one run of the tests to the next, for the
 # processes that tests start, too, and never in the user's own cache. Before jax is loaded.
@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from command_line import SINGLE_WELL, small_run
 
-from lattice_flows.run import Run
+from lattice_flows.runs.run import Run
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")

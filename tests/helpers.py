@@ -10,17 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import norm
 
-from lattice_flows.base.base import Base
-from lattice_flows.config import Config
-from lattice_flows.ensemble import Ensemble
-from lattice_flows.fields import Field
-from lattice_flows.flow import Flow
-from lattice_flows.model import build
-from lattice_flows.paths import LinearPath
-from lattice_flows.reproduce.experiment import Settings
-from lattice_flows.sampler import Sampler
-from lattice_flows.setting import Setting
-from lattice_flows.walkers import Couplings
+from lattice_flows.ensembles.ensemble import Ensemble
+from lattice_flows.flows.base.base import Base
+from lattice_flows.flows.couplings import Couplings
+from lattice_flows.flows.fields import Field
+from lattice_flows.flows.flow import Flow
+from lattice_flows.flows.model import build
+from lattice_flows.flows.paths import LinearPath
+from lattice_flows.papers.experiment import Settings
+from lattice_flows.runs.config import Config
+from lattice_flows.sampling.sampler import Sampler
+from lattice_flows.training.problem import Problem
 from theories import FreeField, LatticeTheory
 from theories.lattice import laplacian_eigenvalues
 
@@ -103,9 +103,9 @@ class Independent(LatticeTheory):
         }
 
 
-def linear_setting(flow: Flow, couplings: Couplings, batch: int, **more: Any) -> Setting:
+def linear_setting(flow: Flow, couplings: Couplings, batch: int, **more: Any) -> Problem:
     """A training on the linear path."""
-    return Setting(flow, LinearPath(flow.base, flow.odd), couplings, batch, **more)
+    return Problem(flow, LinearPath(flow.base, flow.odd), couplings, batch, **more)
 
 
 def untrained(settings: Settings, name: str, config: Config, source: str | None = None) -> Sampler:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lattice_flows.adaptive import next_coupling
+from lattice_flows.sampling.adaptive import next_coupling
 from theories.errors import LatticeFlowsError
 
 LINE = np.linspace(0, 1, 6)

@@ -10,11 +10,11 @@ import scipy.integrate
 import scipy.stats
 from helpers import double
 
-from lattice_flows import base_fit
-from lattice_flows.base import GeneralisedGaussian, MeanField, Ultralocal, make_base
-from lattice_flows.base.base import sample_sites
-from lattice_flows.base.mean_field import MeanFieldParams
-from lattice_flows.walkers import Couplings
+from lattice_flows.flows.base import GeneralisedGaussian, MeanField, Ultralocal, make_base
+from lattice_flows.flows.base.base import sample_sites
+from lattice_flows.flows.base.mean_field import MeanFieldParams
+from lattice_flows.flows.couplings import Couplings
+from lattice_flows.training.trainer import base_fit
 from theories import (
     DoubleWell,
     FreeField,

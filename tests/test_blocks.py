@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from command_line import call, refused
 
-from lattice_flows.blocks import Blocks, Parts
-from lattice_flows.ensemble import Ensemble
-from lattice_flows.files import read_dataset
-from lattice_flows.interrupt import Interrupted
-from lattice_flows.reference import hmc
-from lattice_flows.rows import Chained, ChainRows, FileRows, RawRows, slices
-from lattice_flows.sampler import Sampler
-from lattice_flows.scanning import scan
+from lattice_flows.ensembles.blocks import Blocks, Parts
+from lattice_flows.ensembles.ensemble import Ensemble
+from lattice_flows.ensembles.rows import Chained, ChainRows, FileRows, RawRows, slices
+from lattice_flows.io.interrupt import Interrupted
+from lattice_flows.io.netcdf import read_dataset
+from lattice_flows.mcmc.hmc import hmc
+from lattice_flows.sampling.sampler import Sampler
+from lattice_flows.sampling.scan import scan
 from theories import Phi4
 from theories.errors import LatticeFlowsError
 

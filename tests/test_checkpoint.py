@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lattice_flows import checkpoint
+from lattice_flows.io import checkpoint
 from theories.errors import LatticeFlowsError
 
 

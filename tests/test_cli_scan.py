@@ -11,8 +11,8 @@ import pytest
 import xarray
 from command_line import call, refused, small_run
 
-from lattice_flows.plots import plot_file
-from lattice_flows.run import Run
+from lattice_flows.figures.plots import plot_file
+from lattice_flows.runs.run import Run
 from observables import LONG_NAMES
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_directory")

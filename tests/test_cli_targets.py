@@ -13,12 +13,12 @@ import pytest
 import xarray
 from command_line import refused
 
-from lattice_flows import checkpoint
-from lattice_flows.config import Config
-from lattice_flows.ensemble import Ensemble, describe
-from lattice_flows.files import read_dataset
-from lattice_flows.model import build
-from lattice_flows.run import Run
+from lattice_flows.ensembles.ensemble import Ensemble, describe
+from lattice_flows.flows.model import build
+from lattice_flows.io import checkpoint
+from lattice_flows.io.netcdf import read_dataset
+from lattice_flows.runs.config import Config
+from lattice_flows.runs.run import Run
 from theories import THEORIES, LatticeFlowsError, make
 
 MODES = ["mode_1", "mode_2"]
@@ -90,7 +90,7 @@ def test_a_mixture_is_taught_other_temperatures_and_what_cannot_be_is_refused(tm
 def test_the_deformation_loss_takes_the_diffusion_path():
     call(
         *("train", "r", "--theory", "gmm-2", "--steps", 2, "--batch", 32, "--width", 4),
-        *("--ode-steps", 2, "--interpolation", "diffusion", "--points", "own"),
+        *("--ode-steps", 2, "--interpolation", "diffusion", "--points", "trajectories"),
     )
     assert Run.open("r").finished
 

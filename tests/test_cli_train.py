@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from command_line import call, refused
 
-from lattice_flows.config import Config
-from lattice_flows.interrupt import Interrupted
-from lattice_flows.run import Run
+from lattice_flows.io.interrupt import Interrupted
+from lattice_flows.runs.config import Config
+from lattice_flows.runs.run import Run
 
 TRAIN = ["--theory", "phi4", "--sites", "4", "--m", "0.25:1", "--steps", "3"]
 
@@ -32,7 +32,7 @@ def run():
 @pytest.fixture
 def training(monkeypatch):
     """Counts steps in the history, saves nothing else, and stops where training would."""
-    module = types.ModuleType("lattice_flows.training")
+    module = types.ModuleType("lattice_flows.training.trainer")
     vars(module)["signals"] = []
 
     def train(run, *, resume, report, interrupted, save_every, begun):
@@ -45,7 +45,7 @@ def training(monkeypatch):
                 raise Interrupted
 
     vars(module)["train"] = train
-    monkeypatch.setitem(sys.modules, "lattice_flows.training", module)
+    monkeypatch.setitem(sys.modules, "lattice_flows.training.trainer", module)
     return module
 
 

@@ -14,10 +14,10 @@ import pytest
 import xarray
 from command_line import call, refused, small_run
 
-from lattice_flows import checkpoint
-from lattice_flows.ensemble import Ensemble
-from lattice_flows.run import Run
-from lattice_flows.sampler import Sampler
+from lattice_flows.ensembles.ensemble import Ensemble
+from lattice_flows.io import checkpoint
+from lattice_flows.runs.run import Run
+from lattice_flows.sampling.sampler import Sampler
 from observables import LONG_NAMES
 from theories import TransferMatrix
 
@@ -346,7 +346,7 @@ def test_weights_too_uneven_to_rely_on_leave_with_3(tmp_path):
 def test_two_processes_cannot_train_one_run(copy):
     """One holds the run; a second leaves at once, with the first one's pid in its line."""
     (copy.path / "finished.json").unlink()
-    code = "import sys; from lattice_flows.run import lock\n" + (
+    code = "import sys; from lattice_flows.runs.run import lock\n" + (
         "with lock(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

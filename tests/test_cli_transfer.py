@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from command_line import SINGLE_WELL, call, refused, small_run
 
-from lattice_flows.interrupt import Interrupted
-from lattice_flows.run import Run
-from lattice_flows.training import Trainer
+from lattice_flows.io.interrupt import Interrupted
+from lattice_flows.runs.run import Run
+from lattice_flows.training.trainer import Trainer
 
 FEW = ("--steps", 2, "--batch", 32, "--width", 3, "--ode-steps", 4)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from lattice_flows.clusters import flip_cluster
+from lattice_flows.mcmc.clusters import flip_cluster
 from theories.lattice import neighbour_sum
 
 FALSE_ALARM = 1e-4

@@ -8,8 +8,8 @@ import pytest
 from helpers import free_answers, free_draws, free_slopes
 from scipy.special import logsumexp
 
-from lattice_flows.combine import pool
-from lattice_flows.ensemble import Ensemble
+from lattice_flows.ensembles.combine import pool
+from lattice_flows.ensembles.ensemble import Ensemble
 from observables import Strata, jackknife
 from observables.orbit import actions
 from theories import FreeField, Phi4, TransferMatrix, TwoGaussians

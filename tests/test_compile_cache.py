@@ -15,11 +15,11 @@ import optax
 import pytest
 from command_line import call
 
-from lattice_flows import compile_cache
-from lattice_flows.compile_cache import processor
-from lattice_flows.config import Config
-from lattice_flows.model import build
-from lattice_flows.training import Plan, Trainer
+from lattice_flows.flows.model import build
+from lattice_flows.runs import compile_cache
+from lattice_flows.runs.compile_cache import processor
+from lattice_flows.runs.config import Config
+from lattice_flows.training.trainer import Plan, Trainer
 
 
 @pytest.fixture

@@ -11,17 +11,17 @@ import pytest
 from helpers import White, double, linear_setting, random_params
 from scipy.stats import kstest
 
-from lattice_flows.config import Config
-from lattice_flows.fields import Field
-from lattice_flows.flow import Flow
-from lattice_flows.model import build
-from lattice_flows.objectives import OBJECTIVES
-from lattice_flows.objectives.conditioned_trade import BOUNDARIES, ConditionedTrade
-from lattice_flows.objectives.likelihood import Likelihood
-from lattice_flows.objectives.lines import Average, average, causal, lines
-from lattice_flows.params import Params
-from lattice_flows.transport import Anchor
-from lattice_flows.walkers import Couplings
+from lattice_flows.flows.continuation import Anchor
+from lattice_flows.flows.couplings import Couplings
+from lattice_flows.flows.fields import Field
+from lattice_flows.flows.flow import Flow
+from lattice_flows.flows.model import build
+from lattice_flows.flows.params import Params
+from lattice_flows.runs.config import Config
+from lattice_flows.training.objectives import OBJECTIVES
+from lattice_flows.training.objectives.conditioned_trade import BOUNDARIES, ConditionedTrade
+from lattice_flows.training.objectives.likelihood import Likelihood
+from lattice_flows.training.objectives.lines import Average, average, causal, lines
 from theories import FreeField, Phi4Hopping, TransferMatrix, TwoGaussians, make
 from theories.lattice import filter_modes, laplacian_eigenvalues
 
@@ -95,7 +95,7 @@ def mixture(boundary: str = "reverse-kl"):
 def test_the_gradient_is_that_of_both_terms_balanced():
     """Of each alone by reverse mode, weighed by the ratio of their norms."""
     model, params = mixture()
-    objective = ConditionedTrade.with_boundary(model.setting)
+    objective = ConditionedTrade.with_boundary(model.problem)
     state, key = objective.init(params, jax.random.key(0)), jax.random.key(1)
     (value, (after, metrics)), found = jax.jit(jax.value_and_grad(objective.loss, has_aux=True))(
         params, state, key, OPEN
@@ -118,7 +118,7 @@ def test_the_gradient_is_that_of_both_terms_balanced():
 def test_the_residual_is_the_slope_in_the_couplings():
     """At one point: central differences of log q and of S along the line, at fixed draws."""
     model, params = mixture()
-    objective = ConditionedTrade.with_boundary(model.setting)
+    objective = ConditionedTrade.with_boundary(model.problem)
     start, end = (jnp.asarray(x[0]) for x in objective.lines)
     key, t, h = jax.random.key(3), jnp.float64(0.4), 1e-4
     none = Average(jnp.zeros(()), jnp.zeros(()))
@@ -177,10 +177,10 @@ def test_lines_lead_from_where_a_flow_was_trained_to_the_ends_of_the_ranges():
 def test_places_are_the_inverse_of_couplings():
     theory = TwoGaussians()
     couplings = Couplings(theory.from_values(), {"beta": (0.2, 5.0)})
-    for place in (0.0, 0.3, 1.0):
-        point = couplings.at(jnp.asarray([place]))
-        np.testing.assert_allclose(point.beta, 0.2 * 25**place, rtol=1e-12)
-        np.testing.assert_allclose(couplings.place(point), [place], atol=1e-12)
+    for position in (0.0, 0.3, 1.0):
+        point = couplings.at(jnp.asarray([position]))
+        np.testing.assert_allclose(point.beta, 0.2 * 25**position, rtol=1e-12)
+        np.testing.assert_allclose(couplings.position(point), [position], atol=1e-12)
 
 
 def test_averages_run_on_where_the_weights_are_good_and_wait_where_not(rng):
@@ -207,14 +207,14 @@ def test_a_point_counts_after_what_lies_before_it():
 def test_likelihood_is_the_mean_of_log_q_over_draws():
     """In all it is the cross-entropy: over the draws, by the flow run backwards."""
     model, params = mixture()
-    setting = dataclasses.replace(model.setting, couplings=model.setting.trained, batch=4096)
-    objective = Likelihood.with_draws(setting)
+    problem = dataclasses.replace(model.problem, couplings=model.problem.trained, batch=4096)
+    objective = Likelihood.with_draws(problem)
     assert objective.draws.shape == (1, 16384, 2)
     value, _ = jax.jit(objective.loss)(params, (), jax.random.key(4), OPEN)
-    theta = double(setting.couplings.fixed)
+    theta = double(problem.couplings.fixed)
     log_q = np.asarray(model.flow.log_prob(params, jnp.asarray(objective.draws[0]), theta))
     assert abs(value + log_q.mean()) < 4.5 * log_q.std() / np.sqrt(4096)
-    exact = TwoGaussians().exact(setting.couplings.fixed)
+    exact = TwoGaussians().exact(problem.couplings.fixed)
     shares = TwoGaussians().modes(objective.draws[0]).mean(axis=0)
     np.testing.assert_allclose(shares[0], exact.observables()["mode_1"], atol=4.5 / 2 / 128)
 
@@ -224,12 +224,12 @@ def test_draws_are_of_chains_where_nothing_is_exact():
     theory = Phi4Hopping((2, 2))
     couplings = Couplings(theory.from_values(lam=0.02), {"kappa": (0.1, 0.2)})
     field = Field(lambda key: jnp.zeros(()), lambda p, t, x, c: (0 * x, 0 * p), odd=True)
-    setting = linear_setting(Flow(White(theory, 1.0), field, 2), couplings, 64)
-    objective = Likelihood.with_draws(setting)
-    assert objective.places.shape == (16, 1) and objective.draws.shape == (16, 1024, 2, 2)
+    problem = linear_setting(Flow(White(theory, 1.0), field, 2), couplings, 64)
+    objective = Likelihood.with_draws(problem)
+    assert objective.positions.shape == (16, 1) and objective.draws.shape == (16, 1024, 2, 2)
     # ⟨φ²⟩ rises with κ, and so it must over the data
     size = np.mean(objective.draws**2, axis=(1, 2, 3))
-    assert np.corrcoef(size, objective.places[:, 0])[0, 1] > 0.8
+    assert np.corrcoef(size, objective.positions[:, 0])[0, 1] > 0.8
     loss, _ = jax.jit(objective.loss)(Params((), jnp.zeros(())), (), jax.random.key(5), OPEN)
     # White: log q = -φ² - 2 log π in all, for any draws
     assert loss == pytest.approx(4 * size.mean() + 2 * np.log(np.pi), rel=0.2)
@@ -240,7 +240,7 @@ def test_exact_draws_of_a_chain_follow_the_transfer_matrix():
     theory = make("phi4", (4,))
     couplings = Couplings(theory.from_values(m=0.5), {})
     field = Field(lambda key: jnp.zeros(()), lambda p, t, x, c: (0 * x, 0 * p), odd=True)
-    setting = linear_setting(Flow(White(theory, 1.0), field, 2), couplings, 64)
-    draws = Likelihood.with_draws(setting).draws[0]
+    problem = linear_setting(Flow(White(theory, 1.0), field, 2), couplings, 64)
+    draws = Likelihood.with_draws(problem).draws[0]
     others = TransferMatrix(theory, couplings.fixed).sample(np.random.default_rng(9), 4000)
     assert kstest(draws[:4000].mean(axis=1), others.mean(axis=1)).pvalue > 1e-4

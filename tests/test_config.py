@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import theories
-from lattice_flows.config import FORMAT_VERSION, Config, flag, show
+from lattice_flows.runs.config import FORMAT_VERSION, Config
+from lattice_flows.runs.options import flag, show
 from theories.errors import LatticeFlowsError
 
 finite = st.floats(-5, 5, allow_subnormal=False)
@@ -86,10 +87,13 @@ def test_what_is_automatic_fits_the_theory():
         ({"curriculum": 1.5}, ["--curriculum", "at most 1"]),
         ({"x64": 1}, ["--x64", "true or false"]),
         ({"objective": "gradient-flow"}, ["no free field", "use deformation"]),
-        ({"objective": "reverse-kl", "points": "own"}, ["--points", "--objective deformation"]),
+        (
+            {"objective": "reverse-kl", "points": "trajectories"},
+            ["--points", "--objective deformation"],
+        ),
         ({"objective": "path-gradient", "penalty": "sum"}, ["--penalty", "leave it out"]),
         ({"objective": "reverse-kl", "interpolation": "learned"}, ["--interpolation"]),
-        ({"weighted": True}, ["--weighted", "--points own"]),
+        ({"weighted": True}, ["--weighted", "--points trajectories"]),
         ({"half_box": 3.0}, ["--half-box", "--points box"]),
         ({"base_curvature": 1.0}, ["--base-curvature", "--base ultralocal"]),
         ({"base_width": 2.0}, ["--base-width", "--base normal"]),

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import observables
-from lattice_flows.ensemble import Ensemble
-from lattice_flows.files import read_dataset
+from lattice_flows.ensembles.ensemble import Ensemble
+from lattice_flows.io.netcdf import read_dataset
 from observables.correlators import _samples, _values
 from theories import DoubleWell, FreeField, LatticeFlowsError, Phi4, TransferMatrix, TwoGaussians
 

@@ -9,11 +9,11 @@ import pytest
 from scipy.stats import multivariate_normal
 
 import theories
-from lattice_flows.base import make_base
-from lattice_flows.config import Config
-from lattice_flows.model import build
-from lattice_flows.params import Params
-from lattice_flows.paths import PATHS
+from lattice_flows.flows.base import make_base
+from lattice_flows.flows.model import build
+from lattice_flows.flows.params import Params
+from lattice_flows.flows.paths import PATHS
+from lattice_flows.runs.config import Config
 from theories import LatticeFlowsError
 
 WIDTH = 5.0

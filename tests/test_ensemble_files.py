@@ -9,10 +9,10 @@ import pytest
 import xarray
 
 import theories
-from lattice_flows import rows
-from lattice_flows.ensemble import Ensemble
-from lattice_flows.files import StoredArray
-from lattice_flows.plots import plot_file
+from lattice_flows.ensembles import rows
+from lattice_flows.ensembles.ensemble import Ensemble
+from lattice_flows.figures.plots import plot_file
+from lattice_flows.io.netcdf import StoredArray
 from observables import kish_ess
 from theories.errors import LatticeFlowsError
 
@@ -153,7 +153,7 @@ def test_older_files_of_chains_are_read_but_not_their_slices():
 
 
 def test_large_ensembles_stay_on_disk(monkeypatch):
-    monkeypatch.setattr("lattice_flows.ensemble._IN_MEMORY", 0)
+    monkeypatch.setattr("lattice_flows.ensembles.ensemble._IN_MEMORY", 0)
     for kind in ("flow", "chains", "exact"):
         whole = make(kind)
         whole.save("whole.nc")
@@ -172,7 +172,7 @@ def test_large_ensembles_stay_on_disk(monkeypatch):
 def test_figures_of_large_ensembles_leave_them_on_disk(kind, monkeypatch):
     """Whatever is read of the configurations at once is less than all of them."""
     make(kind).save("whole.nc")
-    monkeypatch.setattr("lattice_flows.ensemble._IN_MEMORY", 0)
+    monkeypatch.setattr("lattice_flows.ensembles.ensemble._IN_MEMORY", 0)
     monkeypatch.setattr(rows.slices, "__defaults__", (64,))
     read, plainly = [], StoredArray.__getitem__
 

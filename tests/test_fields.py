@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from helpers import double, random_params
 
-from lattice_flows.fields import FIELDS, transport
+from lattice_flows.flows.fields import FIELDS, transport
 from theories import DoubleWell, Phi4
 from theories.lattice import point_group, transform
 

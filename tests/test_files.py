@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import xarray
 
-from lattice_flows import atomic, files
-from lattice_flows.files import (
+from lattice_flows.io import atomic
+from lattice_flows.io import netcdf as files
+from lattice_flows.io.netcdf import (
     Variable,
     atomic_write,
     estimate_variables,
@@ -126,7 +127,7 @@ def test_killed_in_the_middle_the_old_file_stays_and_the_rest_is_swept_up_later(
     atomic_write(path, put("old"))
     program = f"""
 import os, signal
-from lattice_flows.files import atomic_write
+from lattice_flows.io.netcdf import atomic_write
 def writer(path):
     path.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -233,7 +234,7 @@ def test_of_many_processes_each_keeps_its_result(tmp_path):
     """All find the name free, then write at the same time."""
     program = """
 import sys
-from lattice_flows.atomic import atomic_write, refuse_existing
+from lattice_flows.io.atomic import atomic_write, refuse_existing
 refuse_existing(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()

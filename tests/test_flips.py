@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 import theories
-from lattice_flows.config import Config
-from lattice_flows.ensemble import Ensemble, save_measurement
-from lattice_flows.files import Variable, estimate_variables, read_dataset, write_dataset
-from lattice_flows.info import describe_path
-from lattice_flows.results import exact_result, save_results
-from lattice_flows.run import Run
+from lattice_flows.ensembles.ensemble import Ensemble, save_measurement
+from lattice_flows.ensembles.results import exact_result, save_results
+from lattice_flows.io.netcdf import Variable, estimate_variables, read_dataset, write_dataset
+from lattice_flows.runs.config import Config
+from lattice_flows.runs.info import describe_path
+from lattice_flows.runs.run import Run
 from theories.errors import LatticeFlowsError
 
 THEORY = theories.make("phi4", (4,))

@@ -10,11 +10,11 @@ import pytest
 import scipy.linalg
 from helpers import White, double, random_params
 
-from lattice_flows.base import Gaussian, Ultralocal
-from lattice_flows.fields import Field, hollow
-from lattice_flows.fields.backbone import backbone
-from lattice_flows.flow import Flow
-from lattice_flows.params import Params
+from lattice_flows.flows.base import Gaussian, Ultralocal
+from lattice_flows.flows.fields import Field, hollow
+from lattice_flows.flows.fields.backbone import backbone
+from lattice_flows.flows.flow import Flow
+from lattice_flows.flows.params import Params
 from theories import FreeField, Phi4, TransferMatrix
 
 
@@ -39,7 +39,7 @@ def test_a_linear_field_is_the_matrix_exponential(rng):
     errors = []
     for steps in (8, 32):
         flow = Flow(Ultralocal(theory), linear(matrix), steps)
-        transport = jax.jit(flow.transport)
+        transport = jax.jit(flow.integrate)
         end, change = transport(Params((), jnp.asarray(matrix)), jnp.asarray(phi), None)
         np.testing.assert_allclose(change, -np.trace(matrix), rtol=0, atol=1e-13)
         errors.append(np.linalg.norm(end - exact))
@@ -116,7 +116,7 @@ def log_prob(flow):
 
 @pytest.fixture(scope="module")
 def transport(flow):
-    return jax.jit(flow.transport)
+    return jax.jit(flow.integrate)
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,11 @@ from helpers import free_answers
 from scipy import stats
 
 import observables
-from lattice_flows import checkpoint
-from lattice_flows.config import Config
-from lattice_flows.ensemble import Ensemble
-from lattice_flows.model import build
-from lattice_flows.run import Run
+from lattice_flows.ensembles.ensemble import Ensemble
+from lattice_flows.flows.model import build
+from lattice_flows.io import checkpoint
+from lattice_flows.runs.config import Config
+from lattice_flows.runs.run import Run
 from theories import FreeField, LatticeFlowsError, TransferMatrix
 
 SHAPES = [(7,), (3, 4), (4, 4), (2, 3, 4), (2, 2, 2, 3)]

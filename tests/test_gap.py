@@ -8,8 +8,8 @@ from command_line import call
 from helpers import free_draws
 
 import observables
-from lattice_flows.ensemble import Ensemble
-from lattice_flows.files import read_dataset
+from lattice_flows.ensembles.ensemble import Ensemble
+from lattice_flows.io.netcdf import read_dataset
 from observables import Estimate
 from observables.gap import fit_gap
 from theories import FreeField, Phi4, TransferMatrix

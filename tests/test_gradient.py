@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers import double, random_params
 
-from lattice_flows.fields import gradient
+from lattice_flows.flows.fields import gradient
 from theories import Phi4
 
 WIDTH, HALF = 1.5, 9.0

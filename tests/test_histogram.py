@@ -5,11 +5,11 @@ import pytest
 import xarray
 from helpers import untrained
 
-from lattice_flows import reproduce
-from lattice_flows.plots import save_figure
-from lattice_flows.reproduce import histogram
-from lattice_flows.reproduce.experiment import Settings
-from lattice_flows.reproduce.record import reproduce as run_experiment
+from lattice_flows import papers as reproduce
+from lattice_flows.figures.plots import save_figure
+from lattice_flows.papers import histogram
+from lattice_flows.papers.experiment import Settings
+from lattice_flows.papers.record import reproduce as run_experiment
 
 X = np.linspace(-1, 1, 201)
 UNIFORM = np.full(201, 0.5)

@@ -11,9 +11,9 @@ import xarray
 from command_line import call, refused
 from test_flips import THEORY, WRITERS, ensemble, results
 
-from lattice_flows.config import Config
-from lattice_flows.results import save_results
-from lattice_flows.run import Run
+from lattice_flows.ensembles.results import save_results
+from lattice_flows.runs.config import Config
+from lattice_flows.runs.run import Run
 
 DATA = Path(__file__).parents[1] / "data"
 STATE = {"step": np.int32(20)}

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from helpers import White
 
-from lattice_flows.config import Config
-from lattice_flows.fields import Field, time_network
-from lattice_flows.flow import Flow
-from lattice_flows.integration import integrated_log_z
-from lattice_flows.model import Model
-from lattice_flows.params import Params
-from lattice_flows.paths import LinearPath
-from lattice_flows.walkers import Couplings
+from lattice_flows.flows.couplings import Couplings
+from lattice_flows.flows.fields import Field, time_network
+from lattice_flows.flows.flow import Flow
+from lattice_flows.flows.model import Model
+from lattice_flows.flows.params import Params
+from lattice_flows.flows.paths import LinearPath
+from lattice_flows.runs.config import Config
+from lattice_flows.sampling.integration import integrated_log_z
 from theories import FreeField
 from theories.lattice import filter_modes, laplacian_eigenvalues
 

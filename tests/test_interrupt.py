@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from command_line import ANNOUNCED, PROGRESS
 
-from lattice_flows.interrupt import PATIENCE, SIGNALS, deferred, leave_at_once, writing
+from lattice_flows.io.interrupt import PATIENCE, SIGNALS, deferred, leave_at_once, writing
 
 SLACK = 10.0  # seconds, on a busy machine
 BUSY = """
@@ -47,7 +47,7 @@ def ended(body: str, *numbers: signal.Signals, pause: float = 0.0) -> tuple[int,
 
 def within(head: str) -> str:
     body = BUSY.replace("\n", "\n    ")
-    return f"from lattice_flows.interrupt import *\nwith {head}:{body}"
+    return f"from lattice_flows.io.interrupt import *\nwith {head}:{body}"
 
 
 def test_the_signals():
@@ -78,7 +78,7 @@ def test_what_keeps_nothing_leaves_at_once(number):
 def test_a_main_thread_that_answers_has_its_time():
     body = """
 import os, signal, time
-from lattice_flows import interrupt
+from lattice_flows.io import interrupt
 interrupt.PATIENCE = 0.2
 with interrupt.deferred(abandon=lambda: 'given up') as interrupted:
     os.kill(os.getpid(), signal.SIGTERM)
@@ -94,7 +94,7 @@ def test_a_write_is_not_cut_short(tmp_path):
     target = tmp_path / "whole"
     body = f"""
 import os, signal, time
-from lattice_flows import interrupt
+from lattice_flows.io import interrupt
 interrupt.PATIENCE = 0.2
 @interrupt.writing()
 def write():

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lattice_flows.ensemble import Ensemble
-from lattice_flows.invariance import Mover, check_invariance, checked
-from lattice_flows.reproduce.gate_kinds import gaussian
+from lattice_flows.ensembles.ensemble import Ensemble
+from lattice_flows.ensembles.invariance import Mover, check_invariance, checked
+from lattice_flows.papers.gate_kinds import gaussian
 from observables import Measurement, quantities
 from observables.invariance import paired_change, resample
 from observables.orbit import actions

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from command_line import SINGLE_WELL, small_run
 
-from lattice_flows.run import Run
+from lattice_flows.runs.run import Run
 
 KILLS = 20
 TRAIN = "--theory phi4 --sites 4 --m 0.25:1 --steps 600 --batch 32 --width 4 --ode-steps 4"

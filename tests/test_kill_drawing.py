@@ -12,9 +12,9 @@ from command_line import SINGLE_WELL, small_run
 
 # Parts are saved after every block, and blocks are small, so that kills fall between many of them.
 PROGRAM = """
-import lattice_flows.blocks, lattice_flows.reference
-lattice_flows.blocks._SECONDS = 0
-lattice_flows.reference._SECONDS = 0.01
+import lattice_flows.ensembles.blocks, lattice_flows.mcmc.hmc
+lattice_flows.ensembles.blocks._SECONDS = 0
+lattice_flows.mcmc.hmc._SECONDS = 0.01
 from lattice_flows.scripts.cli import main
 main()
 """
@@ -137,7 +137,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
 @pytest.mark.slow
 def test_memory_stays_below_one_gibibyte(tmp_path, rng):
     """A million draws of 16 sites measured: at most 1 GiB, and 150 bytes a draw."""
-    from lattice_flows.ensemble import Ensemble
+    from lattice_flows.ensembles.ensemble import Ensemble
     from theories import Phi4
 
     def measured(n: int) -> int:

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from lattice_flows import lock as lock_module
-from lattice_flows.config import Config
-from lattice_flows.integrity import sealed_json
-from lattice_flows.run import Run, lock
+from lattice_flows.io import lock as lock_module
+from lattice_flows.io.integrity import sealed_json
+from lattice_flows.runs.config import Config
+from lattice_flows.runs.run import Run, lock
 from theories.errors import LatticeFlowsError
 
 JOBS = ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT", "PBS_JOBID", "JOB_ID")

@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist, directed_hausdorff
 from scipy.stats import energy_distance as scipy_energy_distance
 from scipy.stats import wasserstein_distance
 
-from lattice_flows.metrics import energy_distance, hausdorff, sliced_wasserstein
+from lattice_flows.sampling.distances import energy_distance, hausdorff, sliced_wasserstein
 
 
 def test_the_energy_distance_is_scipy_s_without_its_bias(rng):

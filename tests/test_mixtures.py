@@ -15,7 +15,7 @@ from scipy.integrate import dblquad
 from scipy.stats import kstest, multivariate_normal, norm
 
 import theories
-from lattice_flows.files import read_dataset
+from lattice_flows.io.netcdf import read_dataset
 from observables import measure, quantities
 from theories import (
     FortyGaussians,

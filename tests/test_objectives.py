@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 from helpers import White, double, linear_setting, random_params
 
-from lattice_flows import walkers as annealed
-from lattice_flows.base import Ultralocal
-from lattice_flows.fields import Field, convolutional
-from lattice_flows.flow import Flow
-from lattice_flows.objectives import OBJECTIVES
-from lattice_flows.params import Params
-from lattice_flows.setting import Setting
-from lattice_flows.symmetry import symmetric_action
-from lattice_flows.walkers import Couplings, Walkers
+from lattice_flows.flows.base import Ultralocal
+from lattice_flows.flows.couplings import Couplings
+from lattice_flows.flows.fields import Field, convolutional
+from lattice_flows.flows.flow import Flow
+from lattice_flows.flows.params import Params
+from lattice_flows.flows.symmetry import symmetric_action
+from lattice_flows.mcmc import walkers as annealed
+from lattice_flows.mcmc.walkers import Walkers
+from lattice_flows.training.objectives import OBJECTIVES
+from lattice_flows.training.problem import Problem
 from theories import FreeField, Phi4, TransferMatrix
 from theories.lattice import filter_modes, laplacian_eigenvalues
 
@@ -38,7 +39,7 @@ def exact_field(theory: FreeField) -> Field:
     return Field(lambda key: jnp.ones(()), apply, odd=True)
 
 
-def gaussian_setting(shape, points="both", steps=32, batch=64) -> Setting:
+def gaussian_setting(shape, points="mixed", steps=32, batch=64) -> Problem:
     theory = FreeField(shape)
     flow = Flow(White(theory, START), exact_field(theory), steps)
     given = Couplings(theory.from_values(mass_squared=MASS_SQUARED), {})
@@ -78,7 +79,7 @@ def test_the_residual_vanishes_for_the_exact_field():
     assert metrics["residual"] > 1e-3 and own > 1e-4
 
 
-@pytest.mark.parametrize("points", ["walkers", "own", "transported", "box"])
+@pytest.mark.parametrize("points", ["walkers", "trajectories", "particles", "box"])
 def test_the_residual_vanishes_on_all_kinds_of_points(points):
     objective = OBJECTIVES["deformation"](gaussian_setting((3,), points))
     state = groups_of_walkers((3,)) if points == "walkers" else ()
@@ -95,7 +96,7 @@ def test_the_loss_on_walkers_is_the_variance_of_the_residual(monkeypatch):
     8 % too small, 12 of the standard errors of which 4.5 are allowed.
     """
     monkeypatch.setattr(annealed, "_DRIFT", 0.0)
-    setting = gaussian_setting((6,), "walkers")
+    problem = gaussian_setting((6,), "walkers")
     groups, n = 8000, 12
     modes = laplacian_eigenvalues((6,)) + MASS_SQUARED
     rng = np.random.default_rng(9)
@@ -106,7 +107,7 @@ def test_the_loss_on_walkers_is_the_variance_of_the_residual(monkeypatch):
     state = Walkers(
         jnp.asarray(phi), jnp.asarray(t), jnp.zeros((groups, 0)), jnp.full(groups, -1.0)
     )
-    objective = OBJECTIVES["deformation"](setting)
+    objective = OBJECTIVES["deformation"](problem)
     wrong = EXACT._replace(field=jnp.asarray(1.1))
     loss, (_, metrics) = jax.jit(objective.loss)(wrong, state, jax.random.key(3), OPEN)
     expected = 0.01 * 0.5 * np.sum(((modes - START) / (precision / 2)) ** 2, axis=1)
@@ -115,7 +116,7 @@ def test_the_loss_on_walkers_is_the_variance_of_the_residual(monkeypatch):
     assert metrics["residual"] * n / (n - 1) == pytest.approx(float(loss), rel=1e-12)
 
 
-def phi4_setting(points, ranges, batch=64, penalty="squared") -> tuple[Setting, Params]:
+def phi4_setting(points, ranges, batch=64, penalty="squared") -> tuple[Problem, Params]:
     theory = Phi4((3,))
     field = convolutional(theory, ranges, width=4, channels=2)
     flow = Flow(Ultralocal(theory, 0.5), field, 4)
@@ -155,8 +156,8 @@ def check_gradient(loss, field, seed):
 )
 def test_the_deformation_loss_by_hand_and_its_gradient(monkeypatch, seed, penalty, middle, by_hand):
     """C_t is the walkers' alone. The flow's own points are frozen, as the gradient takes them."""
-    setting, params = phi4_setting("both", {"m": (0.25, 1.0)}, penalty=penalty)
-    objective = OBJECTIVES["deformation"](setting)
+    problem, params = phi4_setting("mixed", {"m": (0.25, 1.0)}, penalty=penalty)
+    objective = OBJECTIVES["deformation"](problem)
     state = groups_of_walkers((3,), ranges=1)
     own = state.phi[:, :4] + 0.1
     monkeypatch.setattr(type(objective.source), "_own_points", lambda *args: own)
@@ -166,23 +167,23 @@ def test_the_deformation_loss_by_hand_and_its_gradient(monkeypatch, seed, penalt
 
     value, moved, metrics = check_gradient(loss, params.field, seed)
 
-    def part(t, place, x):
+    def part(t, position, x):
         """∂_t f + ⟨∇f, V⟩ - ∇·V with every derivative taken by jax."""
-        theta, theory = setting.couplings.at(place), setting.flow.base.theory
+        theta, theory = problem.couplings.at(position), problem.flow.base.theory
 
         def f(t, x):
-            base = setting.flow.base.energy((), x, theta)
+            base = problem.flow.base.energy((), x, theta)
             return (1 - t) * base + t * symmetric_action(theory, x, theta)
 
         def velocity(x):
-            return setting.flow.field.apply(params.field, t, x, theta)[0]
+            return problem.flow.field.apply(params.field, t, x, theta)[0]
 
         rate, force = jax.grad(f, argnums=(0, 1))(t, x)
         return rate + force @ velocity(x) - jnp.trace(jax.jacfwd(velocity)(x))
 
     in_groups = jax.jit(jax.vmap(jax.vmap(part, in_axes=(None, None, 0))))
     points = jnp.concatenate([moved.phi, own], axis=1)
-    parts = np.asarray(in_groups(moved.t, moved.place, points))
+    parts = np.asarray(in_groups(moved.t, moved.position, points))
     residual = parts - middle(parts[:, :12], axis=1, keepdims=True)
     on_walkers, on_own = (np.mean(by_hand(part)) for part in (residual[:, :12], residual[:, 12:]))
     assert metrics["residual"] == pytest.approx(on_walkers, rel=1e-10)
@@ -192,54 +193,54 @@ def test_the_deformation_loss_by_hand_and_its_gradient(monkeypatch, seed, penalt
 
 def test_own_points_lie_on_the_flow():
     """The midpoint rule's own points against the flow's solver, started from the same draws."""
-    setting = gaussian_setting((4,), "both")
-    source = OBJECTIVES["deformation"](setting).source
+    problem = gaussian_setting((4,), "mixed")
+    source = OBJECTIVES["deformation"](problem).source
     times = jnp.asarray([0.0, 0.5, 1.0])
     state = Walkers(jnp.zeros((3, 12, 4)), times, jnp.zeros((3, 0)), jnp.zeros(3))
     points = source._own_points(EXACT, jax.random.key(7), state, OPEN)
     keys = jax.random.split(jax.random.key(7), (3, points.shape[1]))
-    flow = setting.flow
+    flow = problem.flow
     for i in range(3):
         start = jax.vmap(lambda k: flow.base.sample((), k, None))(keys[i])
         exact = start
         if i:
-            exact = flow.transport(EXACT, start, None, end=float(times[i]))[0]
+            exact = flow.integrate(EXACT, start, None, end=float(times[i]))[0]
         np.testing.assert_allclose(points[i], exact, rtol=0, atol=0.04)
         assert i == 0 or np.abs(points[i] - start).max() > 0.1
 
 
 def test_walkers_are_annealed_to_all_times():
-    setting, params = phi4_setting("walkers", {"m": (0.25, 1.0)}, batch=160)
-    state = jax.jit(OBJECTIVES["deformation"](setting).init)(params, jax.random.key(1))
+    problem, params = phi4_setting("walkers", {"m": (0.25, 1.0)}, batch=160)
+    state = jax.jit(OBJECTIVES["deformation"](problem).init)(params, jax.random.key(1))
     assert state.phi.shape == (10, 12, 3)
     np.testing.assert_allclose(state.t, np.linspace(0, 1, 10), atol=1e-12)
-    assert np.all((state.place >= 0) & (state.place <= 1)) and np.ptp(state.place) > 0.5
+    assert np.all((state.position >= 0) & (state.position <= 1)) and np.ptp(state.position) > 0.5
 
 
 # reverse KL
 
 
 def test_reverse_kl_of_the_exact_flow_is_the_free_energy():
-    setting = gaussian_setting((2, 3))
-    objective = OBJECTIVES["reverse-kl"](setting)
+    problem = gaussian_setting((2, 3))
+    objective = OBJECTIVES["reverse-kl"](problem)
     loss, (state, metrics) = jax.jit(objective.loss)(EXACT, (), jax.random.key(1), OPEN)
-    exact = -setting.flow.base.theory.log_z(setting.couplings.fixed)
+    exact = -problem.flow.base.theory.log_z(problem.couplings.fixed)
     assert loss == pytest.approx(exact, abs=1e-7)
     assert metrics["spread"] < 1e-6 and state == ()
 
 
 def test_reverse_kl_is_the_mean_of_log_q_and_the_even_action(seed):
     """The same draws done again by hand, -log Z as the lower bound, and its gradient."""
-    setting, params = phi4_setting("both", {}, batch=256)
-    flow, key = setting.flow, jax.random.key(4)
-    objective = OBJECTIVES["reverse-kl"](setting)
+    problem, params = phi4_setting("mixed", {}, batch=256)
+    flow, key = problem.flow, jax.random.key(4)
+    objective = OBJECTIVES["reverse-kl"](problem)
 
     def of_field(field):
         return objective.loss(params._replace(field=field), (), key, OPEN)
 
     loss, _, metrics = check_gradient(of_field, params.field, seed)
     _, draw_key = jax.random.split(key)
-    couplings = double(setting.couplings.fixed)
+    couplings = double(problem.couplings.fixed)
     sample = jax.jit(flow.sample, static_argnums=3)
     phi, log_q = sample(params, jax.random.split(draw_key, 1)[0], couplings, 256)
     plus, minus = (
@@ -249,7 +250,7 @@ def test_reverse_kl_is_the_mean_of_log_q_and_the_even_action(seed):
     terms = log_q - np.logaddexp(-plus, -minus) + np.log(2)
     assert loss == pytest.approx(float(np.mean(terms)), rel=1e-10)
     assert metrics["spread"] == pytest.approx(float(np.std(terms)), rel=1e-10)
-    bound = -TransferMatrix(flow.base.theory, setting.couplings.fixed).log_z
+    bound = -TransferMatrix(flow.base.theory, problem.couplings.fixed).log_z
     assert loss > bound + 5 * np.std(terms) / np.sqrt(256)
 
 
@@ -260,12 +261,12 @@ def test_reverse_kl_is_averaged_over_the_ranges():
     """
     theory = Phi4((3,))
     nothing = Field(lambda key: jnp.zeros(()), lambda p, t, x, c: (p * x, p), odd=True)
-    setting = linear_setting(
+    problem = linear_setting(
         Flow(Ultralocal(theory, 0.5), nothing, 1),
         Couplings(theory.from_values(alpha=0.0), {"m": (0.2, 1.0)}),
         4096,
     )
-    loss = jax.jit(OBJECTIVES["reverse-kl"](setting).loss)
+    loss = jax.jit(OBJECTIVES["reverse-kl"](problem).loss)
     params, key = Params((), jnp.zeros(())), jax.random.key(1)
     wide, narrow = (float(loss(params, (), key, jnp.asarray(x))[0]) for x in (1.0, 0.5))
     x = np.linspace(-8, 8, 2001)

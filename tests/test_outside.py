@@ -14,10 +14,10 @@ from command_line import call, refused
 
 import theories
 from lattice_flows.api import train
-from lattice_flows.config import Config
-from lattice_flows.ensemble import Ensemble
-from lattice_flows.files import read_dataset
-from lattice_flows.run import Run
+from lattice_flows.ensembles.ensemble import Ensemble
+from lattice_flows.io.netcdf import read_dataset
+from lattice_flows.runs.config import Config
+from lattice_flows.runs.run import Run
 from theories import LatticeFlowsError, LatticeTheory, Theory, outside
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "anharmonic.py"
@@ -93,7 +93,7 @@ def test_commands_take_it_from_the_file():
 def test_a_figure_is_drawn_against_its_coupling(anharmonic):
     from matplotlib.figure import Figure
 
-    from lattice_flows.plot_scan import plot_scan
+    from lattice_flows.figures.scan import plot_scan
 
     call("exact", NAMED, "--sites", 4, "--g", "0.02:0.1:4", "-o", "exact.nc")
     dataset = read_dataset("exact.nc")
@@ -132,9 +132,9 @@ def _saved_by_another_process() -> None:
     code = f"""
 import numpy as np
 import theories
-from lattice_flows.config import Config
-from lattice_flows.ensemble import Ensemble
-from lattice_flows.run import Run
+from lattice_flows.runs.config import Config
+from lattice_flows.ensembles.ensemble import Ensemble
+from lattice_flows.runs.run import Run
 theory = theories.load({NAMED!r}, theories.Theory)((4,))
 Run.create("run", Config(theory.name, theory.shape))
 couplings = theory.from_values()
@@ -186,10 +186,10 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
-from lattice_flows.base.ultralocal import GeneralisedGaussian
-from lattice_flows.fields.field import Field
-from lattice_flows.objectives.reverse_kl import ReverseKL
-from lattice_flows.paths.path import Path
+from lattice_flows.flows.base.ultralocal import GeneralisedGaussian
+from lattice_flows.flows.fields.field import Field
+from lattice_flows.training.objectives.reverse_kl import ReverseKL
+from lattice_flows.flows.paths.path import Path
 
 
 def still(theory, ranges, width, scale):
@@ -248,7 +248,7 @@ def test_parts_of_ones_own():
 
 def test_a_class_that_is_defined_anew_is_the_one_that_acts():
     """As in a notebook, whose cell is run again."""
-    from lattice_flows.model import build
+    from lattice_flows.flows.model import build
 
     built = []
     for factor in (1.0, 2.0):

@@ -11,15 +11,15 @@ import pytest
 import scipy.linalg
 from helpers import White, double, linear_setting, random_params
 
-from lattice_flows.base import Gaussian, Ultralocal
-from lattice_flows.config import Config
-from lattice_flows.fields import FIELDS, Field
-from lattice_flows.flow import Flow
-from lattice_flows.objectives import OBJECTIVES
-from lattice_flows.params import Params
-from lattice_flows.setting import Setting
-from lattice_flows.training import CHUNK, Trainer
-from lattice_flows.walkers import Couplings
+from lattice_flows.flows.base import Gaussian, Ultralocal
+from lattice_flows.flows.couplings import Couplings
+from lattice_flows.flows.fields import FIELDS, Field
+from lattice_flows.flows.flow import Flow
+from lattice_flows.flows.params import Params
+from lattice_flows.runs.config import Config
+from lattice_flows.training.objectives import OBJECTIVES
+from lattice_flows.training.problem import Problem
+from lattice_flows.training.trainer import CHUNK, Trainer
 from theories import FreeField, Phi4, TransferMatrix
 from theories.lattice import filter_modes, laplacian_eigenvalues
 
@@ -85,15 +85,15 @@ def small_field(theory) -> Field:
 SOMEWHERE = jnp.asarray([0.3, -0.7, 0.5])
 
 
-def phi4_setting(ranges, batch) -> Setting:
+def phi4_setting(ranges, batch) -> Problem:
     theory = Phi4((4,))
     flow = Flow(Gaussian(theory), small_field(theory), 4)
     return linear_setting(flow, Couplings(theory.from_values(m=0.6, alpha=1.0), ranges), batch)
 
 
-def gradients(name: str, setting: Setting) -> Callable[[jax.Array, jax.Array], np.ndarray]:
+def gradients(name: str, problem: Problem) -> Callable[[jax.Array, jax.Array], np.ndarray]:
     """(field, keys) -> the gradient of the loss `name` for each key, compiled."""
-    objective = OBJECTIVES[name](setting)
+    objective = OBJECTIVES[name](problem)
 
     def loss(field: jax.Array, key: jax.Array) -> jax.Array:
         return objective.loss(Params((), field), (), key, OPEN)[0]
@@ -104,9 +104,9 @@ def gradients(name: str, setting: Setting) -> Callable[[jax.Array, jax.Array], n
 
 def test_the_loss_is_the_value_of_reverse_kl():
     """From the same key, metrics and all."""
-    setting = phi4_setting({"m": (0.25, 1.0)}, batch=64)
+    problem = phi4_setting({"m": (0.25, 1.0)}, batch=64)
     (one, (state, metrics)), (other, (_, others)) = (
-        jax.jit(OBJECTIVES[name](setting).loss)(Params((), SOMEWHERE), (), jax.random.key(4), OPEN)
+        jax.jit(OBJECTIVES[name](problem).loss)(Params((), SOMEWHERE), (), jax.random.key(4), OPEN)
         for name in ("path-gradient", "reverse-kl")
     )
     assert state == () and metrics.keys() == others.keys()
@@ -119,9 +119,9 @@ def test_it_is_the_gradient_of_reverse_kl_in_the_mean():
 
     Fails by chance once in 45,000 seeds. The slopes themselves are many errors from zero.
     """
-    setting, keys = phi4_setting({}, 2), jax.random.split(jax.random.key(5), 2000)
+    problem, keys = phi4_setting({}, 2), jax.random.split(jax.random.key(5), 2000)
     path, plain = (
-        gradients(name, setting)(SOMEWHERE, keys) for name in ("path-gradient", "reverse-kl")
+        gradients(name, problem)(SOMEWHERE, keys) for name in ("path-gradient", "reverse-kl")
     )
     error = (path - plain).std(axis=0) / np.sqrt(len(keys))
     assert np.all(np.abs((path - plain).mean(axis=0)) < 4.5 * error)
@@ -145,11 +145,11 @@ def test_the_slope_of_kl_between_gaussians_in_closed_form():
         return c * filter_modes(rate, phi), c * jnp.sum(rate)
 
     flow = Flow(White(theory, START), Field(lambda key: jnp.ones(()), apply, odd=True), 8)
-    setting = linear_setting(flow, Couplings(theory.from_values(mass_squared=MASS_SQUARED), {}), 2)
+    problem = linear_setting(flow, Couplings(theory.from_values(mass_squared=MASS_SQUARED), {}), 2)
     logs, c = np.log(modes / START), 0.9
     exact = 0.5 * np.sum(logs * (1 - np.exp((1 - c) * logs)))
     keys = jax.random.split(jax.random.key(8), 2000)
-    slopes = gradients("path-gradient", setting)(jnp.asarray(c), keys)
+    slopes = gradients("path-gradient", problem)(jnp.asarray(c), keys)
     error = slopes.std() / np.sqrt(len(keys))
     assert slopes.mean() == pytest.approx(exact, abs=4.5 * error)
     assert abs(exact) > 10 * error
@@ -163,8 +163,8 @@ def test_it_has_no_noise_where_q_is_p():
     """
     theory = FreeField((2, 2))
     flow = Flow(Gaussian(theory), small_field(theory), 4)
-    setting = linear_setting(flow, Couplings(theory.from_values(mass_squared=MASS_SQUARED), {}), 2)
-    path, plain = gradients("path-gradient", setting), gradients("reverse-kl", setting)
+    problem = linear_setting(flow, Couplings(theory.from_values(mass_squared=MASS_SQUARED), {}), 2)
+    path, plain = gradients("path-gradient", problem), gradients("reverse-kl", problem)
     keys = jax.random.split(jax.random.key(9), 100)
     assert np.abs(path(0 * SOMEWHERE, keys)).max() < 1e-12
     noise = plain(0 * SOMEWHERE, keys).std(axis=0)

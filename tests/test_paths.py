@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from helpers import double
 
-from lattice_flows.base import Tilted, Ultralocal
-from lattice_flows.config import Config
-from lattice_flows.model import build
-from lattice_flows.params import Params
-from lattice_flows.paths import PATHS, LinearPath
-from lattice_flows.symmetry import symmetric_action
+from lattice_flows.flows.base import Tilted, Ultralocal
+from lattice_flows.flows.model import build
+from lattice_flows.flows.params import Params
+from lattice_flows.flows.paths import PATHS, LinearPath
+from lattice_flows.flows.symmetry import symmetric_action
+from lattice_flows.runs.config import Config
 from theories import DoubleWell, Phi4
 
 NAMES = ["linear", "learned", "coupling"]

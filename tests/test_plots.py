@@ -6,10 +6,10 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 import theories
-from lattice_flows.ensemble import Ensemble, save_measurement
-from lattice_flows.files import Variable, estimate_variables, read_dataset, write_dataset
-from lattice_flows.plot_style import COLOURS, UNRELIABLE
-from lattice_flows.plots import plot_file, plot_observables, plot_scan, save_figure
+from lattice_flows.ensembles.ensemble import Ensemble, save_measurement
+from lattice_flows.figures.plots import plot_file, plot_observables, plot_scan, save_figure
+from lattice_flows.figures.style import COLOURS, UNRELIABLE
+from lattice_flows.io.netcdf import Variable, estimate_variables, read_dataset, write_dataset
 from observables import LONG_NAMES
 from theories.errors import LatticeFlowsError
 
@@ -22,7 +22,7 @@ def made_up(name, m, alpha=0.0):
     return 1 + list(LONG_NAMES).index(name) + np.tanh(3 * (m - 0.5)) * (0.7 + 5 * alpha)
 
 
-def scan(path, couplings, *, exact=True, curve=False, reliable=None, without=()):
+def scan(path, couplings, *, theory="phi4", exact=True, curve=False, reliable=None, without=()):
     """A made-up scan whose every point is two standard errors above the exact curve."""
     m = np.asarray(couplings["m"])
     alpha = np.asarray(couplings.get("alpha", np.zeros(m.shape)))
@@ -43,7 +43,7 @@ def scan(path, couplings, *, exact=True, curve=False, reliable=None, without=())
             values = made_up(name, dense)
             stored[f"{name}_curve"] = Variable(("exact_point",), values, name)
     stored = {name: variable for name, variable in stored.items() if name not in without}
-    config = {"theory": "phi4", "shape": [16]}
+    config = {"theory": theory, "shape": [16]}
     write_dataset(path, "scan", stored, title="made up", config=config)
     return read_dataset(path)
 
@@ -145,9 +145,10 @@ def test_a_grid_of_two_couplings_has_a_colour_for_each_value_of_the_second(tmp_p
 
 def test_couplings_that_change_together_are_one_curve(tmp_path):
     m = np.array([1.5, 3, 4.5])
-    figure = plot_scan(scan(tmp_path / "scan.nc", {"m": m, "mass": m, "mu": m}))
+    together = {"m": m, "mass": m, "mu": m}
+    figure = plot_scan(scan(tmp_path / "scan.nc", together, theory="double-well"))
     assert len(points(figure.axes[0])) == 1
-    assert figure.axes[4].get_xlabel() == r"$m=M=\mu$"
+    assert figure.axes[4].get_xlabel() == r"$M=\mu$"
 
 
 def test_a_single_point_is_a_figure_too(tmp_path):

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from helpers import White, linear_setting
 
-from lattice_flows import walkers as annealed
-from lattice_flows.fields import Field, time_network
-from lattice_flows.flow import Flow
-from lattice_flows.objectives import OBJECTIVES
-from lattice_flows.params import Params
-from lattice_flows.paths import LinearPath
-from lattice_flows.points import SOURCES
-from lattice_flows.walkers import Couplings, Walkers
+from lattice_flows.flows.couplings import Couplings
+from lattice_flows.flows.fields import Field, time_network
+from lattice_flows.flows.flow import Flow
+from lattice_flows.flows.params import Params
+from lattice_flows.flows.paths import LinearPath
+from lattice_flows.mcmc import walkers as annealed
+from lattice_flows.mcmc.walkers import Walkers
+from lattice_flows.training.objectives import OBJECTIVES
+from lattice_flows.training.points import SOURCES
 from theories import FreeField
 from theories.lattice import filter_modes, laplacian_eigenvalues
 
@@ -25,7 +26,7 @@ THEORY = FreeField((4,))
 MODES = jnp.asarray(laplacian_eigenvalues((4,))) + MASS_SQUARED
 
 
-def setting(points: str, **more):
+def problem(points: str, **more):
     """To the free field on the linear path; the field's parameter multiplies the exact one."""
 
     def apply(factor, t, phi, couplings):
@@ -46,14 +47,14 @@ def pulls(phi2, t) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("points", "weighted"), [("own", True), ("transported", False), ("own", False)]
+    ("points", "weighted"), [("trajectories", True), ("particles", False), ("trajectories", False)]
 )
 def test_weighted_trajectories_follow_the_path_whatever_the_flow(points, weighted):
     """⟨φ²⟩ at 16 times with 0.6 of the exact velocity, within 5 errors of 4000 draws.
 
     Unweighted trajectories are many errors off. The midpoint steps' own error is well below.
     """
-    made = setting(points, weighted=weighted)
+    made = problem(points, weighted=weighted)
     source = SOURCES[points](made)
     draw = jax.jit(source.draw)
     at, _, metrics = draw(Params((), jnp.float64(0.6)), (), jax.random.key(1), OPEN)
@@ -63,14 +64,14 @@ def test_weighted_trajectories_follow_the_path_whatever_the_flow(points, weighte
     found = np.sum(at.reference * np.mean(at.phi**2, axis=2), axis=1)
     off = pulls(found, at.t)
     assert metrics["ess"] <= 1 + 1e-9
-    if points == "own" and not weighted:
+    if points == "trajectories" and not weighted:
         assert off[-1] > 8
     else:
         assert off.max() < 5 / np.sqrt(float(metrics["ess"]))
 
 
 def test_the_exact_flow_has_equal_weights():
-    source = SOURCES["own"](setting("own", weighted=True))
+    source = SOURCES["trajectories"](problem("trajectories", weighted=True))
     _, _, metrics = jax.jit(source.draw)(Params((), jnp.float64(1.0)), (), jax.random.key(1), OPEN)
     assert metrics["ess"] == pytest.approx(1, abs=2e-4)  # midpoint steps
 
@@ -85,7 +86,7 @@ def test_exchanges_keep_every_group_where_it_is():
     precision = 2 * ((1 - t)[:, None] * START + t[:, None] * np.asarray(MODES))
     noise = np.fft.fft(rng.normal(size=(5, 4000, 4)))
     phi = jnp.asarray(np.fft.ifft(noise / np.sqrt(precision)[:, None]).real)
-    made = setting("walkers")
+    made = problem("walkers")
     path = LinearPath(made.flow.base, even=False)
     walkers = Walkers(phi, jnp.asarray(t), jnp.zeros((5, 0)), jnp.zeros(5))
     exchange = jax.jit(
@@ -100,7 +101,7 @@ def test_exchanges_keep_every_group_where_it_is():
 
 
 def test_a_network_for_the_constant_is_trained_with_the_field():
-    made = setting("own", constant="network")
+    made = problem("trajectories", constant="network")
     network = time_network(THEORY, {})
     shapes = jax.eval_shape(network.init, jax.random.key(0))
     rng = np.random.default_rng(0)
@@ -118,15 +119,15 @@ def test_a_network_for_the_constant_is_trained_with_the_field():
 
 def test_wide_points_are_those_of_both_and_walkers_of_a_stretched_mean():
     """They have the weights of own points: none for C_t. What fluctuates about the mean is kept."""
-    made = setting("wide")
+    made = problem("stretched")
     params = Params((), jnp.float64(1.0))
     draw_key = jax.random.key(3)
     found = {}
-    for points in ("both", "wide"):
+    for points in ("mixed", "stretched"):
         source = SOURCES[points](made)
         state = source.init(params, jax.random.key(2))
         found[points] = jax.jit(source.draw)(params, state, draw_key, OPEN)[0]
-    both, wide = found["both"], found["wide"]
+    both, wide = found["mixed"], found["stretched"]
     count = both.phi.shape[1]
     np.testing.assert_array_equal(wide.phi[:, :count], both.phi)
     np.testing.assert_array_equal(wide.reference[:, :count], both.reference)

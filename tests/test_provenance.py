@@ -8,8 +8,8 @@ import sys
 import jax
 import pytest
 
-from lattice_flows import provenance
-from lattice_flows.provenance import job, origin, use_seed
+from lattice_flows.io import provenance
+from lattice_flows.io.provenance import job, origin, use_seed
 
 
 @pytest.fixture(autouse=True)

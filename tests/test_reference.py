@@ -10,7 +10,7 @@ from blackjax.mcmc.integrators import new_integrator_state, velocity_verlet
 from blackjax.mcmc.metrics import default_metric
 
 from lattice_flows import hmc
-from lattice_flows.reference import Whitened, hmc_grid
+from lattice_flows.mcmc.hmc import Whitened, hmc_grid
 from observables import measure
 from observables.chains import measure_chains
 from observables.orbit import actions

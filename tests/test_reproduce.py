@@ -14,15 +14,15 @@ import xarray
 from click.testing import CliRunner
 
 import theories
-from lattice_flows import reproduce
-from lattice_flows.config import Config
-from lattice_flows.files import Variable
-from lattice_flows.interrupt import Interrupted
-from lattice_flows.plots import save_figure
-from lattice_flows.reproduce import chains, runs
-from lattice_flows.reproduce.experiment import Experiment, Row, Settings
-from lattice_flows.reproduce.record import Record
-from lattice_flows.run import Run
+from lattice_flows import papers as reproduce
+from lattice_flows.figures.plots import save_figure
+from lattice_flows.io.interrupt import Interrupted
+from lattice_flows.io.netcdf import Variable
+from lattice_flows.papers import chains, runs
+from lattice_flows.papers.experiment import Experiment, Row, Settings
+from lattice_flows.papers.record import Record
+from lattice_flows.runs.config import Config
+from lattice_flows.runs.run import Run
 from lattice_flows.scripts.cli import main
 from observables import Estimate
 from theories import LatticeFlowsError, Teleportation
@@ -135,7 +135,7 @@ def trained(monkeypatch):
         rows = [Row("KL", ours, Estimate(0.5, 0.125)), Row("log Z", ours, exact=1.5)]
         return rows, {"steps": Variable((), np.array(7), settings.preset)}
 
-    module = types.ModuleType("lattice_flows.reproduce.table_of_a_test")
+    module = types.ModuleType("lattice_flows.papers.table_of_a_test")
     vars(module)["EXPERIMENT"] = Experiment(
         "table-of-a-test", "a table", "a paper", run, lambda dataset: None, trains=True
     )

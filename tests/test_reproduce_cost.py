@@ -5,18 +5,18 @@ import numpy as np
 import pytest
 import xarray
 
-from lattice_flows import reproduce
-from lattice_flows.config import Config
-from lattice_flows.ensemble import Ensemble
-from lattice_flows.interrupt import Interrupted
-from lattice_flows.plots import save_figure
-from lattice_flows.reproduce import cost
-from lattice_flows.reproduce.experiment import Settings
-from lattice_flows.reproduce.record import reproduce as run_experiment
-from lattice_flows.reproduce.runs import train_afresh
-from lattice_flows.run import Run
-from lattice_flows.sampler import Sampler
-from lattice_flows.training import train
+from lattice_flows import papers as reproduce
+from lattice_flows.ensembles.ensemble import Ensemble
+from lattice_flows.figures.plots import save_figure
+from lattice_flows.io.interrupt import Interrupted
+from lattice_flows.papers import cost
+from lattice_flows.papers.experiment import Settings
+from lattice_flows.papers.record import reproduce as run_experiment
+from lattice_flows.papers.runs import train_afresh
+from lattice_flows.runs.config import Config
+from lattice_flows.runs.run import Run
+from lattice_flows.sampling.sampler import Sampler
+from lattice_flows.training.trainer import train
 from theories import Phi4, TransferMatrix
 
 

@@ -6,9 +6,9 @@ import dataclasses
 
 import jax
 
-from lattice_flows.config import Config
-from lattice_flows.reproduce.experiment import Settings
-from lattice_flows.reproduce.runs import trained
+from lattice_flows.papers.experiment import Settings
+from lattice_flows.papers.runs import trained
+from lattice_flows.runs.config import Config
 
 SMALL = {"width": 3, "batch": 32, "steps": 25, "ode_steps": 4}
 POINT = Config("phi4", (3,), {"m": -1.0, "lam": 1.0}, **SMALL)

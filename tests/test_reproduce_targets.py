@@ -8,12 +8,12 @@ import pytest
 import xarray
 from helpers import untrained
 
-from lattice_flows import reproduce
-from lattice_flows.config import Config
-from lattice_flows.plots import save_figure
-from lattice_flows.reproduce import gmm40, ingredients, table1
-from lattice_flows.reproduce.experiment import Settings
-from lattice_flows.reproduce.record import reproduce as run_experiment
+from lattice_flows import papers as reproduce
+from lattice_flows.figures.plots import save_figure
+from lattice_flows.papers import gmm40, ingredients, table1
+from lattice_flows.papers.experiment import Settings
+from lattice_flows.papers.record import reproduce as run_experiment
+from lattice_flows.runs.config import Config
 
 
 @pytest.mark.parametrize("preset", ["quick", "paper"])

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import xarray
 
-from lattice_flows import reproduce
-from lattice_flows.model import build
-from lattice_flows.plots import save_figure
-from lattice_flows.reproduce import temperature
-from lattice_flows.reproduce.experiment import Settings
-from lattice_flows.reproduce.record import reproduce as run_experiment
-from lattice_flows.sampler import Sampler
+from lattice_flows import papers as reproduce
+from lattice_flows.figures.plots import save_figure
+from lattice_flows.flows.model import build
+from lattice_flows.papers import temperature
+from lattice_flows.papers.experiment import Settings
+from lattice_flows.papers.record import reproduce as run_experiment
+from lattice_flows.sampling.sampler import Sampler
 from theories import SixGaussians
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import xarray
 from helpers import untrained
 
-from lattice_flows import reproduce
-from lattice_flows.plots import save_figure
-from lattice_flows.reproduce import trade
-from lattice_flows.reproduce.experiment import Settings
-from lattice_flows.reproduce.record import reproduce as run_experiment
+from lattice_flows import papers as reproduce
+from lattice_flows.figures.plots import save_figure
+from lattice_flows.papers import trade
+from lattice_flows.papers.experiment import Settings
+from lattice_flows.papers.record import reproduce as run_experiment
 from theories import Phi4Hopping, TransferMatrix
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import xarray
 
-from lattice_flows import reproduce
-from lattice_flows.ensemble import Ensemble
-from lattice_flows.plots import save_figure
-from lattice_flows.reproduce import transfer
-from lattice_flows.reproduce.experiment import Settings
-from lattice_flows.reproduce.record import reproduce as run_experiment
+from lattice_flows import papers as reproduce
+from lattice_flows.ensembles.ensemble import Ensemble
+from lattice_flows.figures.plots import save_figure
+from lattice_flows.papers import transfer
+from lattice_flows.papers.experiment import Settings
+from lattice_flows.papers.record import reproduce as run_experiment
 from theories import Phi4, TransferMatrix
 
 THEORY = Phi4((4,))

@@ -5,9 +5,9 @@ import pytest
 import xarray
 
 import theories
-from lattice_flows.files import read_dataset
-from lattice_flows.results import exact_result, save_results
-from lattice_flows.scanning import Scan, exact_curve
+from lattice_flows.ensembles.results import exact_result, save_results
+from lattice_flows.io.netcdf import read_dataset
+from lattice_flows.sampling.scan import Scan, exact_curve
 
 THEORY = theories.make("phi4", (4,))
 COUPLINGS = ("m", "lam", "alpha")

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lattice_flows import checkpoint
-from lattice_flows import run as run_module
-from lattice_flows.config import Config
-from lattice_flows.interrupt import SIGNALS, deferred
-from lattice_flows.run import Run, lock
+from lattice_flows.io import checkpoint
+from lattice_flows.io.interrupt import SIGNALS, deferred
+from lattice_flows.runs import run as run_module
+from lattice_flows.runs.config import Config
+from lattice_flows.runs.run import Run, lock
 from theories.errors import LatticeFlowsError
 
 CONFIG = Config(theory="phi4", shape=(4,), couplings={"m": (0.25, 1)}, steps=10)
@@ -269,7 +269,7 @@ def test_a_run_in_use_is_refused_and_its_owner_named(run):
         [
             sys.executable,
             "-c",
-            "import sys; from lattice_flows.run import lock\n"
+            "import sys; from lattice_flows.runs.run import lock\n"
             "with lock(sys.argv[1]): print('held', flush=True); sys.stdin.read()",
             run.path,
         ],

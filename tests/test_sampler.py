@@ -8,9 +8,9 @@ import pytest
 import xarray
 from click.testing import CliRunner, Result
 
-from lattice_flows.evaluation import evaluate
-from lattice_flows.run import Run
-from lattice_flows.sampler import Sampler
+from lattice_flows.runs.run import Run
+from lattice_flows.sampling.evaluation import evaluate
+from lattice_flows.sampling.sampler import Sampler
 from lattice_flows.scripts.cli import main
 from theories import TransferMatrix
 

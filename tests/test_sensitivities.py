@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from helpers import double, random_params
 
-from lattice_flows.config import Config
-from lattice_flows.model import build
-from lattice_flows.params import Params
+from lattice_flows.flows.model import build
+from lattice_flows.flows.params import Params
+from lattice_flows.runs.config import Config
 
 NAMES = ("m", "lam")
 RANGES = {"m": (0.2, 0.6), "lam": (0.1, 0.3)}
@@ -101,7 +101,7 @@ def test_it_is_forward_mode_through_the_solver(made):
 def test_it_solves_the_equation_along_the_flow(made):
     """ℓ' = -∇·(∂_θ V) - ⟨∂_θ V, s⟩ along x' = V, with the score's own equation (forward in t)."""
     flow, params, phi, theta, (_, slopes) = made
-    start, _ = jax.jit(lambda x: flow.transport(params, x, theta, start=1.0, end=0.0))(phi)
+    start, _ = jax.jit(lambda x: flow.integrate(params, x, theta, start=1.0, end=0.0))(phi)
 
     def begin(x):
         def log_prob(x, theta):

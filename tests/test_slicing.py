@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from lattice_flows.ensemble import Ensemble
+from lattice_flows.ensembles.ensemble import Ensemble
 from observables import slicing
 from theories import DoubleWell, Phi4
 from theories.errors import LatticeFlowsError

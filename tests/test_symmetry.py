@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers import double
 
-from lattice_flows.symmetry import log_keep_probability, resample_orbit, symmetric_action
+from lattice_flows.flows.symmetry import log_keep_probability, resample_orbit, symmetric_action
 from theories import DoubleWell, FreeField, Phi4
 
 TILTED = [

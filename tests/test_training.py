@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 from helpers import double
 
-from lattice_flows import training
-from lattice_flows.config import Config
-from lattice_flows.interrupt import Interrupted
-from lattice_flows.objectives import OBJECTIVES
-from lattice_flows.run import Run
-from lattice_flows.sampler import Sampler
-from lattice_flows.setting import Setting
-from lattice_flows.symmetry import symmetric_action
-from lattice_flows.training import CHUNK, State, Trainer, train
+from lattice_flows.flows.symmetry import symmetric_action
+from lattice_flows.io.interrupt import Interrupted
+from lattice_flows.runs.config import Config
+from lattice_flows.runs.run import Run
+from lattice_flows.sampling.sampler import Sampler
+from lattice_flows.training import trainer as training
+from lattice_flows.training.objectives import OBJECTIVES
+from lattice_flows.training.problem import Problem
+from lattice_flows.training.trainer import CHUNK, State, Trainer, train
 from theories import LatticeFlowsError, TransferMatrix
 
 
@@ -192,7 +192,7 @@ def test_the_base_and_the_seed_are_kept(trained):
 class Bumpy:
     """Σ w², its value or its gradient NaN in some steps; the state counts the steps taken."""
 
-    setting: Setting
+    problem: Problem
 
     def init(self, params, key):
         return jnp.zeros((), jnp.int32)

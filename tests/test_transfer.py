@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from helpers import double, random_params
 
-from lattice_flows.config import Config
-from lattice_flows.fields.hollow import contexts
-from lattice_flows.model import build
-from lattice_flows.params import Params
-from lattice_flows.transfer import transferred
+from lattice_flows.flows.fields.hollow import contexts
+from lattice_flows.flows.model import build
+from lattice_flows.flows.params import Params
+from lattice_flows.runs.config import Config
+from lattice_flows.training.transfer import transferred
 from theories.errors import LatticeFlowsError
 
 RANGED = Config("phi4", (5,), {"m": (0.25, 1.0), "lam": (0.05, 0.1)}, width=5)

@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 from helpers import White, double
 
-from lattice_flows.config import Config
-from lattice_flows.fields import Field, TransportFields
-from lattice_flows.flow import Flow
-from lattice_flows.model import Model
-from lattice_flows.objectives.trade import Trade
-from lattice_flows.objectives.transport import Transport
-from lattice_flows.params import Params
-from lattice_flows.run import Run
-from lattice_flows.sampler import Sampler
-from lattice_flows.setting import Setting
-from lattice_flows.training import train
-from lattice_flows.transfer import taken_over
-from lattice_flows.transport import Anchor, CouplingLine, FlowBase, carry
-from lattice_flows.walkers import Couplings
+from lattice_flows.flows.continuation import Anchor, CouplingLine, FlowBase, carry
+from lattice_flows.flows.couplings import Couplings
+from lattice_flows.flows.fields import Field, TransportFields
+from lattice_flows.flows.flow import Flow
+from lattice_flows.flows.model import Model
+from lattice_flows.flows.params import Params
+from lattice_flows.runs.config import Config
+from lattice_flows.runs.run import Run
+from lattice_flows.sampling.sampler import Sampler
+from lattice_flows.training.objectives.trade import Trade
+from lattice_flows.training.objectives.transport import Transport
+from lattice_flows.training.problem import Problem
+from lattice_flows.training.trainer import train
+from lattice_flows.training.transfer import taken_over
 from observables import kish_ess
 from theories import FreeField, TransferMatrix
 from theories.lattice import filter_modes, laplacian_eigenvalues
@@ -66,7 +66,7 @@ def free():
 def test_the_exact_fields_have_no_residual(free):
     """∂_M² S + ⟨∇S, u⟩ - ∇·u is -∂ log Z, whatever the configuration, at any coupling."""
     theory, model, params = free
-    objective = Transport(Setting(model.flow, model.path, model.couplings, 32))
+    objective = Transport(Problem(model.flow, model.path, model.couplings, 32))
     phi = jax.random.normal(jax.random.key(0), (5, *theory.shape)) * 2
     for mass_squared in (0.5, 1.2, 2.5):
         point = theory.from_values(mass_squared=jnp.float64(mass_squared))
@@ -181,7 +181,7 @@ def test_around_a_loop_log_z_returns_and_draws_keep_their_law(carried):
     assert abs(residual.mean()) < 4 * residual.std() / np.sqrt(len(weight))
 
 
-def opened(state):
+def fraction(state):
     """All of every line at once."""
     return state._replace(lines=state.lines._replace(front=jnp.ones_like(state.lines.front)))
 
@@ -189,9 +189,9 @@ def opened(state):
 def test_trade_sees_that_the_exact_fields_are_right(free):
     """∂_t log q = ⟨∂_t S⟩ - ∂_t S on every draw: no loss to the solver's error, no gradient."""
     _, model, params = free
-    objective = Trade(Setting(model.flow, model.path, model.couplings, 128))
+    objective = Trade(Problem(model.flow, model.path, model.couplings, 128))
     np.testing.assert_array_equal(objective.ends, [[1.0]])  # the other end is where it starts
-    state = opened(objective.init(params, jax.random.key(6)))
+    state = fraction(objective.init(params, jax.random.key(6)))
     compiled = jax.jit(jax.value_and_grad(objective.loss, has_aux=True))
     for factor, least, most in ((1.0, 0, 1e-9), (0.9, 1e-4, 1)):
         tried = params._replace(field=jnp.float64(factor))
@@ -203,7 +203,7 @@ def test_trade_sees_that_the_exact_fields_are_right(free):
 def test_trade_follows_the_derivative_by_the_couplings(carried):
     """Its ∂_t log q is that of Flow.sensitivities, which has it by another way, along the line."""
     model, params = carried.model, carried.params
-    objective, end = Trade(model.setting), double(Phi4Couplings(0.4, 0.25, 0.05))
+    objective, end = Trade(model.problem), double(Phi4Couplings(0.4, 0.25, 0.05))
     state = objective.init(params, jax.random.key(8))
     start = (state.phi[0, :5], state.log_q[0, :5], state.score[0, :5])
     phi, log_q, score = jax.jit(objective._trajectories)(params, start, end)
@@ -233,10 +233,10 @@ def test_lines_begin_with_draws_of_where_the_flow_was_trained_nearest(free):
     source = Flow(White(theory, 1.0), Field(lambda key: jnp.ones(()), to_free_field, True), 48)
     base = FlowBase(theory, source, anchor)
     fields = model.flow.field.fields
-    setting = Setting(
+    problem = Problem(
         Flow(base, fields.along(anchor.line), 32), CouplingLine(base, True), model.couplings, 512
     )
-    objective = Trade(setting)
+    objective = Trade(problem)
     first, which = objective.beginnings
     assert (list(first), list(which)) == ([0, 1], [0, 1])
     state = objective.init(params, jax.random.key(15))
@@ -247,13 +247,13 @@ def test_lines_begin_with_draws_of_where_the_flow_was_trained_nearest(free):
         mean, size = np.mean(power / variance), len(phi) * theory.sites
         assert abs(mean - 1) < 4 * np.sqrt(2 / size)
     value, (_, metrics) = jax.jit(objective.loss)(
-        params, opened(state), jax.random.key(16), jnp.ones(())
+        params, fraction(state), jax.random.key(16), jnp.ones(())
     )
     assert 0 <= value < 1e-9 and metrics["ess"] > 1 - 1e-9
 
 
 def test_trade_ends_lie_on_the_surface_of_the_box(carried):
-    ends = Trade(carried.model.setting).ends
+    ends = Trade(carried.model.problem).ends
     assert ends.shape == (32, 2) and np.abs(ends - 0.5).max(axis=1) == pytest.approx(0.5)
     corner = (ends > 0.5) @ [1, 2]
     assert np.bincount(corner).min() >= 6  # all quarters of it
@@ -262,7 +262,7 @@ def test_trade_ends_lie_on_the_surface_of_the_box(carried):
 def test_units_grow_as_the_modes_of_the_draws_do(carried):
     """⟨w, s + ∇S⟩ where s + ∇S is the same everywhere, with w by numpy from the velocities."""
     model, params = carried.model, carried.params
-    objective, theta = Trade(model.setting), double(Phi4Couplings(0.4, 0.25, 0.05))
+    objective, theta = Trade(model.problem), double(Phi4Couplings(0.4, 0.25, 0.05))
     rng = np.random.default_rng(11)
     phi = jnp.asarray(rng.normal(0.5, 1, (6, *carried.theory.shape)))
     velocity = jnp.asarray(rng.normal(0, 1, phi.shape)) + 0.7 * phi
@@ -277,7 +277,7 @@ def test_units_grow_as_the_modes_of_the_draws_do(carried):
 
 
 def test_front_moves_out_where_weights_are_good_and_back_where_not(carried):
-    objective, params = Trade(carried.model.setting), carried.params
+    objective, params = Trade(carried.model.problem), carried.params
     state = objective.init(params, jax.random.key(12))
     loss = jax.jit(objective.loss)
     for key in jax.random.split(jax.random.key(13), 3):
@@ -287,6 +287,6 @@ def test_front_moves_out_where_weights_are_good_and_back_where_not(carried):
     assert np.sum(moved > 0.02) <= 12 and moved.max() <= 0.02 + 3 * 0.002 + 1e-12
     broken = params._replace(field=jax.tree.map(lambda x: x + 0.1, params.field))
     for key in jax.random.split(jax.random.key(14), 3):
-        _, (state, metrics) = loss(broken, opened(state), key, jnp.ones(()))
+        _, (state, metrics) = loss(broken, fraction(state), key, jnp.ones(()))
     assert metrics["ess_at_front"] < 0.5
     assert np.min(state.lines.front) < 1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from lattice_flows.verdict import failed_forward, failed_log_z, largest_pull
+from lattice_flows.sampling.verdict import failed_forward, failed_log_z, largest_pull
 from observables import Estimate, Measurement
 
 

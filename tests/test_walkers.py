@@ -9,11 +9,12 @@ import pytest
 import scipy.stats
 from helpers import double
 
-from lattice_flows import walkers as annealed
-from lattice_flows.base import Ultralocal
-from lattice_flows.params import Params
-from lattice_flows.paths import LinearPath
-from lattice_flows.walkers import Couplings, Walkers
+from lattice_flows.flows.base import Ultralocal
+from lattice_flows.flows.couplings import Couplings
+from lattice_flows.flows.params import Params
+from lattice_flows.flows.paths import LinearPath
+from lattice_flows.mcmc import walkers as annealed
+from lattice_flows.mcmc.walkers import Walkers
 from theories import Phi4, TransferMatrix
 
 FALSE_ALARM = 1e-4
@@ -46,8 +47,13 @@ def test_the_path_joins_base_and_target(rng):
 
 def test_places_are_couplings():
     _, _, given = made((2,))
-    for place, opened, m in [(0.0, 1.0, 0.25), (1.0, 1.0, 1.0), (0.4, 1.0, 0.55), (1.0, 0.2, 0.4)]:
-        couplings = given.at(jnp.asarray([place]), opened)
+    for position, fraction, m in [
+        (0.0, 1.0, 0.25),
+        (1.0, 1.0, 1.0),
+        (0.4, 1.0, 0.55),
+        (1.0, 0.2, 0.4),
+    ]:
+        couplings = given.at(jnp.asarray([position]), fraction)
         assert couplings.m == pytest.approx(m)
         assert couplings.lam == 1 / 16 and couplings.m.dtype == jnp.float64
 
@@ -64,8 +70,8 @@ def at_the_target():
     def anneal(key):
         keys = jax.random.split(key, 3)
         walkers = annealed.start(path, NOTHING, keys[0], given, 3, 1500)
-        walkers = walkers._replace(place=jnp.asarray([[0.0], [0.5], [1.0]]))
-        # the base does not depend on m: these draws are exact at the new places, too
+        walkers = walkers._replace(position=jnp.asarray([[0.0], [0.5], [1.0]]))
+        # the base does not depend on m: these draws are exact at the new positions, too
         walkers = annealed.anneal(path, NOTHING, keys[1], given, walkers, jnp.ones(3), 400)
         return annealed.move(path, NOTHING, keys[2], given, walkers)
 
@@ -76,7 +82,7 @@ def at_the_target():
 def test_they_end_in_the_target_at_their_own_coupling(at_the_target, group):
     """⟨φ²⟩, ⟨M²⟩, ⟨φ⁴⟩ against the transfer matrix, within 4 errors: 1 false alarm in 5,000."""
     theory, given, walkers, _ = at_the_target
-    m = float(given.at(walkers.place[group]).m)
+    m = float(given.at(walkers.position[group]).m)
     exact = TransferMatrix(theory, theory.from_values(m=m, alpha=0.1))
     phi = np.asarray(walkers.phi[group])
     assert walkers.t[group] == 1
@@ -109,7 +115,7 @@ def moments_in_the_plane(path, couplings, t):
 
 @pytest.fixture(scope="module")
 def move_20_times():
-    """20 moves of walkers on two sites, their times, places and steps held fixed."""
+    """20 moves of walkers on two sites, their times, positions and steps held fixed."""
     _, path, given = made((2,), alpha=0.3)
 
     @jax.jit
@@ -165,20 +171,20 @@ def test_times_and_places_wander_uniformly():
     @jax.jit
     def walk(walkers, key):
         keys = jax.random.split(key, 2000)
-        return jax.lax.scan(lambda w, k: (annealed.wander(k, w), w.t), walkers, keys)
+        return jax.lax.scan(lambda w, k: (annealed.random_walk(k, w), w.t), walkers, keys)
 
     walked, times = walk(walkers, jax.random.key(6))
     assert times.min() >= 0 and times.max() <= 1
     for values, before in (
         (walked.t, walkers.t),
-        (walked.place[:, 0], walkers.place[:, 0]),
-        (walked.place[:, 1], walkers.place[:, 1]),
+        (walked.position[:, 0], walkers.position[:, 0]),
+        (walked.position[:, 1], walkers.position[:, 1]),
     ):
         assert scipy.stats.kstest(values, "uniform").pvalue > FALSE_ALARM
         assert len(np.unique(values)) == groups  # nothing sticks to an end
         # after 2000 steps of 0.02 (a spread of 0.9) hardly anything is left of the beginning
         assert abs(np.corrcoef(values, before)[0, 1]) < 0.15
-    assert abs(np.corrcoef(walked.t, walked.place[:, 0])[0, 1]) < 0.14
+    assert abs(np.corrcoef(walked.t, walked.position[:, 0])[0, 1]) < 0.14
     np.testing.assert_allclose(np.diff(times[:, 0]).std(), 0.02, rtol=0.15)
     np.testing.assert_array_equal(walked.phi, walkers.phi)
 
@@ -188,7 +194,7 @@ def test_walkers_begin_as_draws_of_the_base(seed):
     walkers = annealed.start(path, NOTHING, jax.random.key(seed), given, 40, 100)
     assert walkers.phi.shape == (40, 100, 3) and np.all(walkers.t == 0)
     assert len(np.unique(walkers.phi)) == walkers.phi.size
-    assert scipy.stats.kstest(walkers.place[:, 0], "uniform").pvalue > FALSE_ALARM
+    assert scipy.stats.kstest(walkers.position[:, 0], "uniform").pvalue > FALSE_ALARM
     x = np.linspace(-8, 8, 4001)
     density = np.exp(-(x**4) / 16 - 0.5 * x**2 / 4)  # c = ½√λ
     cdf = np.cumsum(density) / density.sum()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from .lattice import PointGroupElement, bond_energy, point_group
 from .theory import ExactAnswers, Theory
+from .transfer_matrix import TransferMatrix
 
 if TYPE_CHECKING:
     import jax
@@ -90,8 +91,6 @@ class LatticeTheory(Theory):
 
     def exact(self, couplings) -> ExactAnswers | None:
         """The transfer matrix of a chain; None in more than one dimension."""
-        from .transfer_matrix import TransferMatrix
-
         return TransferMatrix(self, couplings) if len(self.shape) == 1 else None
 
 

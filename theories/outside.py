@@ -30,8 +30,8 @@ def load(named: str, contract: type[Contract]) -> type[Contract]:
     found = run(named)
     if not (isinstance(found, type) and issubclass(found, contract)):
         raise LatticeFlowsError(f"{named} is not a subclass of {contract.__name__}")
-    if inspect.isabstract(found):
-        lacking = ", ".join(sorted(found.__abstractmethods__))
+    lacking = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+    if lacking:
         raise LatticeFlowsError(f"{named} lacks {lacking}: a {contract.__name__} must have it")
     return found
 
@@ -57,12 +57,12 @@ def run(named: str) -> Any:
 
     Raises LatticeFlowsError, one line, where there is no such thing, or running the file fails.
     """
-    place, _, name = named.rpartition(":")
-    if not place or not name.isidentifier():
+    source, _, name = named.rpartition(":")
+    if not source or not name.isidentifier():
         raise LatticeFlowsError(f"{named!r} names nothing in a file: write FILE.py:NAME")
-    module = _from_file(Path(place)) if place.endswith(".py") else _module(place)
+    module = _from_file(Path(source)) if source.endswith(".py") else _module(source)
     if not hasattr(module, name):
-        raise LatticeFlowsError(f"{place} has no {name}")
+        raise LatticeFlowsError(f"{source} has no {name}")
     return getattr(module, name)
 
 
@@ -71,10 +71,10 @@ def imported(named: str) -> Any:
 
     Raises LatticeFlowsError where it is not.
     """
-    place, _, name = named.rpartition(":")
-    stem = Path(place).stem if place.endswith(".py") else place
+    source, _, name = named.rpartition(":")
+    stem = Path(source).stem if source.endswith(".py") else source
     main = getattr(sys.modules.get("__main__"), "__file__", None)
-    if main is not None and Path(main).name == Path(place).name:
+    if main is not None and Path(main).name == Path(source).name:
         stem = "__main__"
     found: Any = sys.modules.get(stem)
     for step in name.split("."):
@@ -149,11 +149,11 @@ def _from_file(path: Path) -> ModuleType:
 
 
 def _said(error: Exception) -> str:
-    """An error in a line, with the place where it was raised."""
-    trace, place = error.__traceback__, ""
+    """An error in a line, and where it was raised."""
+    trace, where = error.__traceback__, ""
     while trace is not None:
-        place = f"{Path(trace.tb_frame.f_code.co_filename).name} line {trace.tb_lineno}"
+        where = f"{Path(trace.tb_frame.f_code.co_filename).name} line {trace.tb_lineno}"
         trace = trace.tb_next
     if isinstance(error, SyntaxError) and error.lineno:
-        place = f"line {error.lineno}"
-    return f"{type(error).__name__}: {error}, {place}"
+        where = f"line {error.lineno}"
+    return f"{type(error).__name__}: {error}, {where}"

@@ -17,14 +17,13 @@ the rounding error of what it is the difference of, it is not known: NaN, with a
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from .bridge import sample_chain
 from .eigenstates import EPSILON, eigenstates
 from .errors import LatticeFlowsError
-from .lattice_theory import LatticeTheory
 from .quadrature import kernel, resolution, support, uniform_grid
 
 # An answer is known if it is this many times its rounding error: to two digits or more.
@@ -32,6 +31,21 @@ _KNOWN = 100
 MAX_POINTS = 4000
 MAX_LENGTH = 10**6  # the correlator takes microseconds for each distance
 MOMENTUM_BLOCK = 32
+
+
+class Chain(Protocol):
+    """What the transfer matrix asks of a theory; every `LatticeTheory` has it."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def sites(self) -> int: ...
+    def validate(self, couplings: Any) -> None: ...
+    @property
+    def is_free(self) -> bool: ...
+    def is_symmetric(self, couplings: Any) -> bool: ...
+    def stiffness(self, couplings: Any) -> Any: ...
+    def potential(self, x: Any, couplings: Any) -> Any: ...
 
 
 class TransferMatrix:
@@ -44,9 +58,7 @@ class TransferMatrix:
     couplings need a larger grid than is sensible.
     """
 
-    def __init__(
-        self, theory: LatticeTheory, couplings: Any, *, spacing: float | None = None
-    ) -> None:
+    def __init__(self, theory: Chain, couplings: Any, *, spacing: float | None = None) -> None:
         if len(theory.shape) != 1:
             raise LatticeFlowsError(
                 f"exact answers exist for chains only, not for shape {theory.shape}; "

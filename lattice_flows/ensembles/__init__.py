@@ -1,0 +1,1 @@
+"""Configurations with log-weights or in chains: kept, read back, measured, combined, tabled."""

@@ -1,0 +1,36 @@
+"""The path of a gradient flow: the learned energy whose gradient is the velocity.
+
+Its ends and its network are in fields/gradient.py; the residual of the deformation equation is that
+of Chemseddine et al., arXiv:2410.03282, for then V = b ∇(f₀ - f).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lattice_flows.flows.fields import GradientEnergy
+from lattice_flows.flows.flow import Flow
+from lattice_flows.flows.params import Params, in_precision_of
+from lattice_flows.flows.paths.path import Path
+
+
+@dataclass(frozen=True)
+class GradientPath(Path):
+    """The path whose parameters are those of the velocity field."""
+
+    learned: GradientEnergy = field(kw_only=True)
+
+    def energy(self, params: Params, t: jax.Array, phi: jax.Array, couplings: Any) -> jax.Array:
+        cast = in_precision_of(params.field, t, phi, couplings)
+        return self.learned.energy(params.field, *cast).astype(phi.dtype)
+
+    def residual(
+        self, params: Params, flow: Flow, t: jax.Array, phi: jax.Array, couplings: Any
+    ) -> jax.Array:
+        jet = self.learned.jet(params.field, t, phi, couplings)
+        return jet.rate + jnp.sum(jet.force * jet.velocity) - jet.divergence
+
+    def extent(self, t: jax.Array) -> jax.Array:
+        return self.learned.extent(t)

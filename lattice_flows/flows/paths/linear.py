@@ -1,0 +1,22 @@
+"""The linear path, f_t = (1-t) f₀ + t f₁."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from lattice_flows.flows.params import Params
+from lattice_flows.flows.paths.path import Path
+
+
+@dataclass(frozen=True)
+class LinearPath(Path):
+    """The linear path; it has no parameters."""
+
+    def energy(self, params: Params, t: jax.Array, phi: jax.Array, couplings: Any) -> jax.Array:
+        base, target = self.ends(params, phi, couplings)
+        return (1 - t) * base + t * target
+
+    def rate(self, params: Params, t: jax.Array, phi: jax.Array, couplings: Any) -> jax.Array:
+        base, target = self.ends(params, phi, couplings)
+        return target - base

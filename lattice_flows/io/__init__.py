@@ -1,0 +1,1 @@
+"""Files: netCDF, checkpoints, whole writes, digests, locks, where a file came from."""

@@ -1,0 +1,1 @@
+"""Markov chains: moves, cluster flips, annealed walkers, hybrid Monte Carlo."""

@@ -1,0 +1,210 @@
+"""φ⁴ theory on 8×8 in the hopping form, over the transition: Wahl et al., arXiv:2410.19492.
+
+λ = 0.02, κ from 0.22 to 0.32, across the peak of χ, in two ways: one flow for the whole range by
+the deformation loss, with no boundary of samples; and TRADE, which carries a flow that was trained
+from κ = 0.25 to 0.29, the paper's boundary, out to both ends by the couplings' derivative alone.
+Both are drawn from at 200 κ, beside Hamiltonian Monte Carlo at the same couplings: |M|, the action
+a site, χ_|M|, the Binder cumulant, the ESS, and the negative log-likelihood
+
+    NLL = -⟨log q⟩_p = S + log w,      w = e^{-S}/q,
+
+of the flow over draws of HMC, whose excess over the entropy of p is KL(p‖q). The paper gives its
+numbers as curves alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from lattice_flows.ensembles.ensemble import Ensemble
+from lattice_flows.figures.style import COLOURS, STYLE, label
+from lattice_flows.io.netcdf import Dataset, Variable
+from lattice_flows.mcmc.hmc import hmc_grid
+from lattice_flows.papers.experiment import Experiment, Row, Settings
+from lattice_flows.papers.runs import trained
+from lattice_flows.runs.config import Config
+from lattice_flows.sampling.sampler import Sampler
+from observables import Estimate, Measurement
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+RANGE, BOUNDARY, LAMBDA, SHAPE = (0.22, 0.32), (0.25, 0.29), 0.02, (8, 8)
+WAYS = ("deformation", "TRADE")
+OBSERVABLES = ("abs_magnetization", "action_density", "susceptibility_abs", "binder_cumulant")
+_POINTS, _LIKELIHOOD = 200, 256
+_STEPS = {
+    "quick": {"deformation": 2000, "boundary": 1000, "TRADE": 1500},
+    "paper": {"deformation": 20_000, "boundary": 10_000, "TRADE": 15_000},
+}
+_DRAWS = {"quick": 1024, "paper": 16_384}
+_CHAINS, _PER_CHAIN = 64, 64
+
+
+def run(settings: Settings) -> tuple[list[Row], dict[str, Variable]]:
+    """Flows and chains at every κ, and how far they are apart in standard errors."""
+    flows = _trainings(settings)
+    theory = flows[0].theory
+    kappas = np.linspace(*RANGE, _POINTS)
+    grid = [theory.from_values(kappa=float(k), lam=LAMBDA) for k in kappas]
+    chain_key, *keys = jax.random.split(jax.random.key(settings.seed), 1 + len(WAYS))
+    chains = hmc_grid(theory, grid, chain_key, chains=_CHAINS, draws=_PER_CHAIN)
+    reference = [ensemble.measure() for ensemble in chains]
+    rows = [Row("largest R hat of the chains", Estimate(max(_r_hat(m) for m in reference), 0.0))]
+    found = []
+    for way, sampler, key in zip(WAYS, flows, keys, strict=True):
+        found.append(_drawn(settings, way, sampler, grid, key))
+        rows += _rows(way, found[-1], reference, kappas)
+    likelihood = [[_likelihood(sampler, ensemble) for ensemble in chains] for sampler in flows]
+    log_z = [[m.log_z for m in ms] for ms in found]
+    variables = {
+        "way": Variable(("way",), np.array(WAYS), "way to train"),
+        "kappa": Variable(("coupling_point",), kappas, "hopping parameter"),
+        "ess": Variable(
+            ("way", "coupling_point"),
+            np.array([[m.ess for m in ms] for ms in found]),
+            "effective sample size (Kish) / draws",
+        ),
+        **_columns("nll", likelihood, "negative log-likelihood of draws of the chains"),
+        **_columns("log_z", log_z, "log Z of the flow"),
+    }
+    for name in OBSERVABLES:
+        ours = [[m.observables[name] for m in ms] for ms in found]
+        theirs = [m.observables[name] for m in reference]
+        variables |= _columns(name, ours, f"{name} of the flow")
+        variables |= _columns(f"{name}_hmc", [theirs], f"{name} of the chains")
+    return rows, variables
+
+
+def _trainings(settings: Settings) -> list[Sampler]:
+    """The flow over all of the range, and the one that TRADE makes of a flow over the boundary."""
+    steps, seed = _STEPS[settings.preset], settings.seed
+
+    def config(kappa: tuple[float, float], way: str, **more: Any) -> Config:
+        couplings = {"kappa": kappa, "lam": LAMBDA}
+        return Config("phi4-hopping", SHAPE, couplings, steps=steps[way], seed=seed, **more)
+
+    boundary = config(BOUNDARY, "boundary", batch=512, points="stretched")
+    taught = config(
+        RANGE,
+        "TRADE",
+        objective="trade",
+        learning_rate=0.002,
+        ode_steps=32,
+        source=asdict(boundary),
+    )
+    run = f"{settings.preset}-{seed}"
+    over_all = trained(settings, f"trade-{run}", config(RANGE, "deformation", batch=512))
+    trained(settings, f"trade-boundary-{run}", boundary)
+    return [over_all, trained(settings, f"trade-taught-{run}", taught, f"trade-boundary-{run}")]
+
+
+def _drawn(
+    settings: Settings, way: str, sampler: Sampler, grid: Sequence[Any], key: jax.Array
+) -> list[Measurement]:
+    """What draws of a flow say, at every point of the grid."""
+    found = []
+    draws = sampler.draw_grid(grid, key, _DRAWS[settings.preset])
+    with settings.progress(f"draw {way}", len(grid)) as report:
+        for i, ensemble in enumerate(draws):
+            found.append(ensemble.measure())
+            report(i + 1, {"ess": found[-1].ess})
+    return found
+
+
+def _rows(
+    way: str, ours: Sequence[Measurement], theirs: Sequence[Measurement], kappas: NDArray[Any]
+) -> list[Row]:
+    ess = np.array([m.ess for m in ours])
+    lowest = int(np.argmin(ess))
+    numbers = {
+        f"lowest ESS (at kappa = {kappas[lowest]:.4f}), {way}": ess[lowest],
+        f"mean ESS, {way}": ess.mean(),
+    }
+    for name in OBSERVABLES:
+        pulls = np.array(
+            [
+                _pull(a.observables[name], b.observables[name])
+                for a, b in zip(ours, theirs, strict=True)
+            ]
+        )
+        where = f"distance from HMC in sigma, {name}, {way}"
+        numbers[f"largest {where}"] = np.abs(pulls).max()
+        numbers[f"spread of {where}"] = np.sqrt(np.mean(pulls**2))
+    return [Row(what, Estimate(float(x), 0.0)) for what, x in numbers.items()]
+
+
+def _likelihood(sampler: Sampler, ensemble: Ensemble) -> Estimate:
+    """NLL over some draws of a chain, spread over all of it."""
+    few = ensemble.configurations[:: max(1, len(ensemble) // _LIKELIHOOD)]
+    log_weights = sampler.log_weights(few, ensemble.couplings)
+    action: Callable[[Any], Any] = jax.vmap(lambda x: sampler.theory.action(x, ensemble.couplings))
+    values = np.asarray(action(few)) + log_weights
+    return Estimate(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
+
+
+def _r_hat(measurement: Any) -> float:
+    return float(measurement.mixing.r_hat)
+
+
+def _pull(ours: Estimate, theirs: Estimate) -> float:
+    return (ours.value - theirs.value) / float(np.hypot(ours.stderr, theirs.stderr))
+
+
+def _columns(name: str, rows: Sequence[Sequence[Any]], title: str) -> dict[str, Variable]:
+    """Estimates (way, κ), or of a single row (κ,), as two variables."""
+    values, errors = (
+        np.array([[getattr(e, part) for e in row] for row in rows]) for part in ("value", "stderr")
+    )
+    at = ("way", "coupling_point")
+    if len(rows) == 1:
+        at, values, errors = at[1:], values[0], errors[0]
+    return {
+        name: Variable(at, values, title),
+        f"{name}_stderr": Variable(at, errors, f"standard error of {title}"),
+    }
+
+
+def draw(dataset: Dataset) -> Figure:
+    """Observables, ESS and likelihood against κ, flows and chains."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    kappa = dataset["kappa"]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 5.4), layout="constrained")
+        axes = list(figure.subplots(2, 3, sharex=True).T.flat)  # column by column
+        for ax, name in zip(axes[:4], OBSERVABLES, strict=True):
+            theirs, error = dataset[f"{name}_hmc"], dataset[f"{name}_hmc_stderr"]
+            band = {"color": "0.8", "linewidth": 0, "label": "HMC, three standard errors"}
+            ax.fill_between(kappa, theirs - 3 * error, theirs + 3 * error, **band)
+            for i, way in enumerate(dataset["way"]):
+                points = {"fmt": ".", "markersize": 3, "linewidth": 0.6, "color": COLOURS[i]}
+                errors = dataset[f"{name}_stderr"][i]
+                ax.errorbar(kappa, dataset[name][i], errors, label=f"{way}, reweighted", **points)
+            ax.set_ylabel(label(name))
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        for ax, name, text in zip(axes[4:], ("ess", "nll"), ("ESS$/n$", "NLL"), strict=True):
+            for i, values in enumerate(dataset[name]):
+                ax.plot(kappa, values, ".", markersize=3, color=COLOURS[i])
+            ax.set_ylabel(text)
+        for ax in figure.axes[3:]:
+            ax.set_xlabel(r"$\kappa$")
+        figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    return figure
+
+
+EXPERIMENT = Experiment(
+    name="trade",
+    title="phi4 theory on 8 x 8 in the hopping form over a range of kappa, flows and HMC",
+    references="Wahl et al., arXiv:2410.19492",
+    run=run,
+    draw=draw,
+    trains=True,
+)

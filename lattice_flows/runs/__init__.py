@@ -1,0 +1,1 @@
+"""A training run: its configuration and rules, its directory, what it takes of the machine."""

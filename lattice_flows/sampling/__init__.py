@@ -1,0 +1,1 @@
+"""Drawing from trained flows: samplers, their evaluation, scans of couplings."""

@@ -1,0 +1,1 @@
+"""Training: objectives, the points where they are evaluated, the trainer, transfer."""
