@@ -16,8 +16,12 @@ from .invariance import Invariance as Invariance
 from .lattice import LONG_NAMES as LONG_NAMES
 from .magnetization import magnetization as magnetization
 from .measure import Measurement as Measurement
+from .measure import answers_of as answers_of
+from .measure import exact_answers as exact_answers
+from .measure import expectation as expectation
 from .measure import measure as measure
 from .measure import quantities as quantities
+from .observable import Observable as Observable
 from .strata import Strata as Strata
 from .weights import is_reliable as is_reliable
 from .weights import kish_ess as kish_ess

@@ -24,7 +24,8 @@ from theories import LatticeTheory, Theory
 from .chains import as_chains, chain_estimates
 from .estimate import Estimate
 from .estimators import reweighted
-from .measure import quantities
+from .measure import exact_answers, quantities
+from .observable import Observable
 from .orbit import actions
 from .quantities import Array, Quantities
 from .slicing import sampled
@@ -38,12 +39,14 @@ _STENCIL = {-2: 1 / 12, -1: -8 / 12, 1: 8 / 12, 2: -1 / 12}
 _IMAGINARY = 1e-30
 
 
-def derivative_names(theory: Theory, couplings: Sequence[str]) -> dict[str, str]:
+def derivative_names(
+    theory: Theory, couplings: Sequence[str], own: Sequence[Observable] = ()
+) -> dict[str, str]:
     """`d_NAME_d_COUPLING` of every observable and of log Z, and what files say that it is."""
     return {
         f"d_{name}_d_{coupling}": f"derivative with respect to {coupling} of the {long_name}"
         for coupling in couplings
-        for name, long_name in quantities(theory).long_names.items()
+        for name, long_name in quantities(theory, own).long_names.items()
     }
 
 
@@ -57,13 +60,14 @@ def derivatives(
     orbit: bool = True,
     strata: Strata | None = None,
     chains: int | None = None,
+    own: Sequence[Observable] = (),
 ) -> dict[str, Estimate]:
     """The derivatives of all observables, log Z among them, with respect to the couplings `names`.
 
     Arguments as of `measure`; ∂_θS is computed in jax's present precision. Keys are those of
     `derivative_names`. Raises LatticeFlowsError as `jackknife` does.
     """
-    measured = derivative_quantities(theory, names)
+    measured = derivative_quantities(theory, names, own)
     samples, sample_weights = sampled(
         lambda part: measured.samples(couplings, part, orbit),
         configurations,
@@ -79,13 +83,15 @@ def derivatives(
     return dict(zip(measured.long_names, found, strict=True))
 
 
-def derivative_quantities(theory: Theory, names: Sequence[str]) -> Quantities:
+def derivative_quantities(
+    theory: Theory, names: Sequence[str], own: Sequence[Observable] = ()
+) -> Quantities:
     """What is averaged for the derivatives with respect to the couplings `names`, and their values.
 
     samples: (n, (1+p)(1+k)), all products of 1, ∂_1S, …, ∂_pS with 1, A_1, …, A_k, those averages
     that the observables are made of.
     """
-    measured, rows = quantities(theory), 1 + len(names)
+    measured, rows = quantities(theory, own), 1 + len(names)
 
     def products(theta: Any, phi: Array) -> Array:
         ones = np.ones((len(phi), 1))
@@ -109,7 +115,7 @@ def derivative_quantities(theory: Theory, names: Sequence[str]) -> Quantities:
         found = np.concatenate([along, -slopes], axis=-1)
         return found.reshape(*averages.shape[:-1], -1)
 
-    return Quantities(derivative_names(theory, names), samples, values)
+    return Quantities(derivative_names(theory, names, own), {}, samples, values)
 
 
 def _along(function: Callable[[Any], Any], at: Array, direction: Array) -> Array:
@@ -136,24 +142,23 @@ def _gradients(theory: Theory, phi: jax.Array, couplings: Any) -> Any:
 
 
 def exact_derivatives(
-    theory: Theory, couplings: Any, names: Sequence[str]
+    theory: Theory, couplings: Any, names: Sequence[str], own: Sequence[Observable] = ()
 ) -> dict[str, float] | None:
     """Exact derivatives by name; None where no exact answers are known, or none close by.
 
     Of observables and log Z of order 1 they are good to 1e-6 and better.
     """
-    found = {}
+    found, measured = {}, quantities(theory, own).long_names
     for coupling in names:
         value = float(getattr(couplings, coupling))
         step = _STEP * (value if theory.facts()[coupling].positive else max(1.0, abs(value)))
-        total = dict.fromkeys(quantities(theory).long_names, 0.0)
+        total: dict[str, float] = {}
         for multiple, weight in _STENCIL.items():
             moved = couplings._replace(**{coupling: value + multiple * step})
-            exact = theory.exact(type(couplings)(*map(float, moved)))
-            if exact is None:
+            answers = exact_answers(theory, type(couplings)(*map(float, moved)), own)
+            if answers is None:
                 return None
-            answers = exact.observables()
-            for name in total:
-                total[name] += weight / step * float(answers[name])
-        found |= {f"d_{name}_d_{coupling}": slope for name, slope in total.items()}
+            for name in answers.keys() & measured:
+                total[name] = total.get(name, 0.0) + weight / step * float(answers[name])
+        found |= {f"d_{name}_d_{coupling}": total[name] for name in measured if name in total}
     return found

@@ -22,6 +22,18 @@ LONG_NAMES = {
     "positive_mode_weight": "probability of a positive magnetization P(M > 0)",
     "log_z": LOG_Z,
 }
+SYMBOLS = {
+    "magnetization": r"\langle M\rangle",
+    "abs_magnetization": r"\langle |M|\rangle",
+    "susceptibility": r"\chi",
+    "susceptibility_abs": r"\chi_{|M|}",
+    "binder_cumulant": r"U",
+    "phi2": r"\langle\phi^2\rangle",
+    "phi4": r"\langle\phi^4\rangle",
+    "action_density": r"\langle S\rangle/V",
+    "positive_mode_weight": r"P(M>0)",
+    "log_z": r"\log Z",
+}
 
 
 def lattice_quantities(theory: LatticeTheory) -> Quantities:
@@ -68,4 +80,4 @@ def lattice_quantities(theory: LatticeTheory) -> Quantities:
             axis=-1,
         )
 
-    return Quantities(LONG_NAMES, samples, values, action_density=6)
+    return Quantities(LONG_NAMES, SYMBOLS, samples, values, action_density=6)

@@ -1,20 +1,22 @@
 """All observables of an ensemble with errors, and whether they can be believed."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theories import LatticeFlowsError, LatticeTheory, Theory
+from theories import ExactAnswers, LatticeFlowsError, LatticeTheory, Theory
 
 from . import weights
-from .chains import Mixing, as_chains, measure_chains
+from .chains import Mixing, as_chains, chain_estimates, measure_chains
 from .estimate import Estimate
 from .estimators import reweighted
 from .invariance import Invariance
 from .lattice import lattice_quantities
-from .quantities import Quantities, target_quantities
+from .observable import Observable, measured_over_orbit, with_own
+from .quantities import Array, Quantities, target_quantities
 from .slicing import sampled
 from .strata import Strata
 
@@ -66,6 +68,7 @@ def measure(
     chains: int | None = None,
     orbit: bool = True,
     strata: Strata | None = None,
+    own: Sequence[Observable] = (),
 ) -> Measurement:
     """Measure every observable on draws from (or weighted to) p ∝ e^{-S}.
 
@@ -80,6 +83,7 @@ def measure(
             that for a symmetric theory ⟨M⟩ = 0 and P(M>0) = ½ come out exactly, without error. To
             be left out where it would hide that the draws have lost a well.
         strata: where the draws are from, if from several sources.
+        own: observables of your own, measured beside those of the theory.
 
     Raises LatticeFlowsError for shapes that do not fit, fewer than two configurations, and numbers
     that are not finite.
@@ -89,7 +93,7 @@ def measure(
         raise LatticeFlowsError(
             f"configurations of shape {phi.shape[1:]} do not fit the lattice {tuple(theory.shape)}"
         )
-    n, measured = len(phi), quantities(theory)
+    n, measured = len(phi), quantities(theory, own)
     if log_weights is None:
         log_z, ess, share = None, 1.0, 1.0 / n
     else:
@@ -128,8 +132,56 @@ def measure(
     )
 
 
-def quantities(theory: Theory) -> Quantities:
-    """What is measured on `theory`."""
-    if isinstance(theory, LatticeTheory):
-        return lattice_quantities(theory)
-    return target_quantities(theory)
+def expectation(
+    theory: Theory,
+    couplings: Any,
+    configurations: Any,
+    log_weights: ArrayLike | None,
+    function: Callable[[Array], ArrayLike],
+    *,
+    chains: int | None = None,
+    orbit: bool = True,
+    strata: Strata | None = None,
+) -> Estimate | list[Estimate]:
+    """⟨f⟩ with its error, of f: configurations (n, *shape) -> (n,), or (n, k) for k estimates.
+
+    Arguments and errors as of `measure`.
+    """
+    one = Observable("average", function)
+    samples, sample_weights = sampled(
+        lambda part: measured_over_orbit(theory, couplings, part, one.measured, orbit),
+        configurations,
+        log_weights,
+        grouped=chains is None and strata is None,
+    )
+    if chains is None:
+        estimate = strata.reweighted if strata else reweighted
+        found = estimate(lambda averages: averages, samples, sample_weights)
+    else:
+        chains = as_chains(chains, len(samples), log_weights)
+        found = chain_estimates(lambda averages: averages, samples, chains)
+    several = np.ndim(function(np.asarray(configurations[:1], dtype=np.float64))) > 1
+    return list(found) if several else found[0]
+
+
+def quantities(theory: Theory, own: Sequence[Observable] = ()) -> Quantities:
+    """What is measured on `theory`, observables of your `own` among it."""
+    on_lattice = isinstance(theory, LatticeTheory)
+    known = lattice_quantities(theory) if on_lattice else target_quantities(theory)
+    return with_own(known, theory, own)
+
+
+def exact_answers(
+    theory: Theory, couplings: Any, own: Sequence[Observable] = ()
+) -> dict[str, Any] | None:
+    """The exact value of every observable that has one, by name; None where none is known.
+
+    What is lost in rounding errors is NaN, and then there is a NAME_bound.
+    """
+    exact = theory.exact(couplings)
+    return None if exact is None else answers_of(exact, own)
+
+
+def answers_of(exact: ExactAnswers, own: Sequence[Observable] = ()) -> dict[str, Any]:
+    """What `exact_answers` are made of."""
+    return {**exact.observables(), **{one.name: one.answer(exact) for one in own if one.exact}}

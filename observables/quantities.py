@@ -11,6 +11,13 @@ from theories import Theory
 
 LOG_Z = "logarithm of the partition function, log of the integral of exp(-S)"
 
+TARGET_SYMBOLS = {
+    "mean": r"\langle x\rangle",
+    "second_moment": r"\langle x^2\rangle",
+    "positive_well": r"P(x_0>0)",
+    "log_z": r"\log Z",
+}
+
 Array = NDArray[np.float64]
 
 
@@ -20,6 +27,7 @@ class Quantities:
 
     long_names: what files call them, by name and in the order of every table; `log_z`, which comes
         from the weights alone, is the last.
+    symbols: in LaTeX, by name; not all have one.
     samples: (couplings, configurations (n, *shape), orbit) -> (n, k), what is averaged. `orbit` is
         whether it is averaged over φ → -φ first, where that is known to leave E_p alone.
     values: averages (..., k) -> observables (..., p), without log_z; analytic, and good for complex
@@ -29,6 +37,7 @@ class Quantities:
     """
 
     long_names: Mapping[str, str]
+    symbols: Mapping[str, str]
     samples: Callable[[Any, Array, bool], Array]
     values: Callable[[Array], Array]
     action_density: int | None = None
@@ -50,6 +59,7 @@ def target_quantities(theory: Theory) -> Quantities:
             **{name: f"probability of the mode: {name.replace('_', ' ')}" for name in names},
             "log_z": LOG_Z,
         },
+        TARGET_SYMBOLS,
         samples,
         lambda averages: averages,
     )

@@ -18,6 +18,7 @@ from lattice_flows.scripts._values import ValuesType
 if TYPE_CHECKING:
     import jax
 
+    from observables import Observable
     from theories import Theory
 
 
@@ -245,6 +246,41 @@ def output(
         return wrapper
 
     return decorate
+
+
+Own = tuple["Observable", ...]
+"""What `observables` passes on."""
+
+
+def observables(command: Callable) -> Callable:
+    """--observable FILE.py:NAME, observables of one's own, passed on as `own`."""
+    return click.option(
+        "--observable",
+        "own",
+        multiple=True,
+        callback=_observables,
+        metavar="FILE.py:NAME",
+        help="Measure an observable of your own, too. May be given several times.",
+    )(command)
+
+
+def _observables(ctx: click.Context, param: click.Parameter, named: tuple[str, ...]) -> Own:
+    if not named:
+        return ()
+    from observables import Observable
+    from theories import outside
+    from theories.errors import LatticeFlowsError
+
+    found = []
+    for one in named:
+        try:
+            observable = outside.run(one)
+        except LatticeFlowsError as error:
+            raise click.BadParameter(str(error), ctx, param) from error
+        if not isinstance(observable, Observable):
+            raise click.BadParameter(f"{one} is no Observable", ctx, param)
+        found.append(observable)
+    return tuple(found)
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:

@@ -14,9 +14,7 @@ from lattice_flows.scripts import _streams
 from lattice_flows.scripts._command import UNRELIABLE, Failure
 
 if TYPE_CHECKING:
-    from lattice_flows.ensembles.ensemble import Ensemble
     from lattice_flows.sampling.sampler import Sampler
-    from observables import Measurement
 
 
 def say(message: str) -> None:
@@ -207,13 +205,6 @@ def show(text: str) -> None:
 
 def _shared(result: Mapping[str, Any]) -> dict[str, Any]:
     return {name: result[name] for name in ("theory", "shape")}
-
-
-def measured(ensemble: "Ensemble", measurement: "Measurement") -> dict[str, Any]:
-    """What was measured on an ensemble, as a result."""
-    from lattice_flows.ensembles.ensemble import config_of
-
-    return config_of(ensemble.theory, ensemble.couplings) | measurement.as_json()
 
 
 def check_reliable(*results: Mapping[str, Any]) -> None:

@@ -37,6 +37,7 @@ def correlator(
     from lattice_flows.ensembles.correlator_file import save_correlator
     from lattice_flows.ensembles.ensemble import Ensemble
     from lattice_flows.ensembles.invariance import checked
+    from lattice_flows.ensembles.results import measured
 
     ensemble = Ensemble.load(path)
     measurement = checked(ensemble, ensemble.measure())
@@ -50,7 +51,7 @@ def correlator(
         lambda file: save_correlator(file, ensemble, measurement, found, exact),
     )
     _note_bias(found.fit)
-    _output.check_reliable(_output.measured(ensemble, measurement))
+    _output.check_reliable(measured(ensemble, measurement))
 
 
 def _note_bias(fit: "GapFit | None") -> None:

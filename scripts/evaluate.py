@@ -24,6 +24,7 @@ _STEP_HALVING = 0.05  # of log q for the worst of 256 configurations
 )
 @_options.extrapolate
 @_options.output("Write the result: JSON if FILE ends in .json, else netCDF.")
+@_options.observables
 @_options.field_precision
 @_options.common
 def evaluate(
@@ -34,6 +35,7 @@ def evaluate(
     extrapolate: bool,
     output: Path | None,
     overwrite: bool,
+    own: _options.Own,
     as_json: bool,
     seed: int | None,
     double: bool,
@@ -72,10 +74,10 @@ def evaluate(
     grid = [theory.from_values(**point) for point in points]
     results = []
     if len(grid) == 1:
-        results.append(evaluate_sampler(sampler, grid[0], key, n, reference))
+        results.append(evaluate_sampler(sampler, grid[0], key, n, reference, own))
     else:
         with progress(f"evaluate {path}", len(grid)) as report:
-            for result in evaluate_grid(sampler, grid, key, n, reference):
+            for result in evaluate_grid(sampler, grid, key, n, reference, own):
                 results.append(result)
                 report(len(results), {"ess": result["ess"]})
     if reference != "none" and any(result["forward_source"] is None for result in results):
@@ -92,9 +94,17 @@ def evaluate(
 
     def save(file: Path) -> None:
         if len(grid) == 1:
-            save_results(file, "observables", theory, results, provenance=sampler.provenance)
+            save_results(
+                file,
+                "observables",
+                theory,
+                results,
+                provenance=sampler.provenance,
+                own=own,
+            )
         else:
-            Scan(theory, results, exact_curve(theory, grid), sampler.provenance).save(file)
+            curve = exact_curve(theory, grid, own)
+            Scan(theory, results, curve, sampler.provenance, own).save(file)
 
     _output.deliver(results, as_json, output, save)
     _output.check_reliable(*results)

@@ -85,6 +85,7 @@ def hmc(
         import jax
 
         from lattice_flows.ensembles.blocks import Blocks
+        from lattice_flows.ensembles.results import measured
         from lattice_flows.mcmc.hmc import Plan
         from lattice_flows.mcmc.hmc import hmc as run_hmc
         from lattice_flows.runs.resources import refuse_draws, refuse_memory
@@ -118,7 +119,7 @@ def hmc(
                 )
             ensemble = _drawing.recorded(ensemble, record)
             measurement = ensemble.measure()
-            result = _output.measured(ensemble, measurement)
+            result = measured(ensemble, measurement)
             result |= {
                 name: ensemble.provenance[name] for name in ("chains", "acceptance", "step_size")
             }

@@ -11,10 +11,16 @@ from lattice_flows.scripts._command import Command
 @click.command(cls=Command)
 @click.argument("path", metavar="ENSEMBLE.nc", type=click.Path(path_type=Path))
 @_options.output("Write the observables: JSON if FILE ends in .json, else netCDF.")
+@_options.observables
 @_options.x64
 @_options.common
 def measure(
-    path: Path, output: Path | None, overwrite: bool, as_json: bool, seed: int | None
+    path: Path,
+    output: Path | None,
+    own: _options.Own,
+    overwrite: bool,
+    as_json: bool,
+    seed: int | None,
 ) -> None:
     """Observables of an ensemble, with errors.
 
@@ -27,14 +33,15 @@ def measure(
     Example:
       lattice-flows measure ensemble.nc -o observables.nc
     """
-    from lattice_flows.ensembles.ensemble import Ensemble, save_measurement
+    from lattice_flows.ensembles.ensemble import Ensemble
     from lattice_flows.ensembles.invariance import checked
+    from lattice_flows.ensembles.results import measured, save_measurement
 
     ensemble = Ensemble.load(path)
-    measurement = checked(ensemble, ensemble.measure())
-    result = _output.measured(ensemble, measurement)
+    measurement = checked(ensemble, ensemble.measure(own))
+    result = measured(ensemble, measurement)
     _output.deliver(
-        [result], as_json, output, lambda file: save_measurement(file, ensemble, measurement)
+        [result], as_json, output, lambda file: save_measurement(file, ensemble, measurement, own)
     )
     _output.check_reliable(result)
 

@@ -50,6 +50,7 @@ def sample(
 
         from lattice_flows.ensembles.blocks import Blocks
         from lattice_flows.ensembles.invariance import checked, recorded
+        from lattice_flows.ensembles.results import measured
         from lattice_flows.runs.resources import refuse_draws
         from lattice_flows.sampling.sampler import Sampler
 
@@ -76,7 +77,7 @@ def sample(
                 ensemble = sampler.draw(couplings, key, n, blocks, report)
             measurement = checked(ensemble, ensemble.measure())
             ensemble = _drawing.recorded(recorded(ensemble, measurement), record)
-            result = _output.measured(ensemble, measurement)
+            result = measured(ensemble, measurement)
 
             def save(file: Path) -> None:
                 ensemble.save(file)

@@ -31,6 +31,7 @@ POINTS = 16
 @click.option(
     "--plot", "figure", type=click.Path(path_type=Path), metavar="FILE", help="Draw the scan."
 )
+@_options.observables
 @_options.field_precision
 @_options.common
 def scan(
@@ -45,6 +46,7 @@ def scan(
     overwrite: bool,
     resume: bool,
     figure: Path | None,
+    own: _options.Own,
     as_json: bool,
     seed: int | None,
     double: bool,
@@ -106,6 +108,7 @@ def scan(
             adaptive=total,
             combine=combine,
             derivatives=derivatives,
+            **({"observables": [one.name for one in own]} if own else {}),
         )
         kept = _drawing.parts(output, record, resume=resume, overwrite=overwrite)
         with kept as parts:
@@ -123,6 +126,7 @@ def scan(
                     points=total,
                     combine=combine,
                     derivatives=derivatives,
+                    own=own,
                     parts=parts,
                     interrupted=interrupted,
                 )

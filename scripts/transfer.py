@@ -84,7 +84,7 @@ def _transfer(
     overwrite: bool,
     carry_on: Callable[..., None],
 ) -> tuple["Run", list[dict[str, Any]] | None]:
-    from lattice_flows.runs.run import Run, lock, refuse_existing
+    from lattice_flows.runs.run import Run, lock, refuse_occupied
 
     if source.resolve() in (path.resolve(), *path.resolve().parents):
         raise click.UsageError("NEW_RUN is RUN itself, or inside it: give another directory")
@@ -100,7 +100,7 @@ def _transfer(
                 f"{path} does not go on from {source}: give the RUN that it was made from"
             )
     else:
-        refuse_existing(path, overwrite)
+        refuse_occupied(path, overwrite)
         config = _config(old.config, typed, given)
         refuse_training(config)
         if config.x64:

@@ -7,7 +7,8 @@ import pytest
 import xarray
 
 import theories
-from lattice_flows.ensembles.ensemble import Ensemble, save_measurement
+from lattice_flows.ensembles.ensemble import Ensemble
+from lattice_flows.ensembles.results import save_measurement
 from lattice_flows.io.netcdf import Variable, read_dataset, write_dataset
 from theories.errors import LatticeFlowsError
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import theories
-from lattice_flows.ensembles.ensemble import Ensemble, save_measurement
-from lattice_flows.ensembles.results import exact_result, save_results
+from lattice_flows.ensembles.ensemble import Ensemble
+from lattice_flows.ensembles.results import exact_result, save_measurement, save_results
 from lattice_flows.io.netcdf import Variable, estimate_variables, read_dataset, write_dataset
 from lattice_flows.runs.config import Config
 from lattice_flows.runs.info import describe_path

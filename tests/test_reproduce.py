@@ -25,7 +25,8 @@ from lattice_flows.runs.config import Config
 from lattice_flows.runs.run import Run
 from lattice_flows.scripts.cli import main
 from observables import Estimate
-from theories import LatticeFlowsError, Teleportation
+from theories import LatticeFlowsError
+from theories.teleportation import Teleportation
 
 FILES = ("teleportation.nc", "teleportation.png")
 

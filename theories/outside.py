@@ -118,7 +118,7 @@ def _module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:  # code of others, which may raise anything
-        raise LatticeFlowsError(f"{name} can't be imported: {_said(error)}") from error
+        raise LatticeFlowsError(f"{name} can't be imported: {said(error)}") from error
 
 
 def _from_file(path: Path) -> ModuleType:
@@ -142,13 +142,13 @@ def _from_file(path: Path) -> ModuleType:
         del sys.modules[path.stem]
         if not isinstance(error, Exception):
             raise
-        raise LatticeFlowsError(f"{path} can't be imported: {_said(error)}") from error
+        raise LatticeFlowsError(f"{path} can't be imported: {said(error)}") from error
     finally:
         sys.path.pop(0)
     return module
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
     """An error in a line, and where it was raised."""
     trace, where = error.__traceback__, ""
     while trace is not None:

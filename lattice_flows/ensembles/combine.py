@@ -34,6 +34,7 @@ from lattice_flows.ensembles.ensemble import Ensemble
 from observables import (
     Estimate,
     Measurement,
+    Observable,
     Strata,
     is_reliable,
     kish_ess,
@@ -58,13 +59,17 @@ class Reweighted:
     orbit: bool
     strata: Strata
 
-    def measure(self) -> Measurement:
+    def measure(self, own: Sequence[Observable] = ()) -> Measurement:
         """All observables with errors; `ess` and `n` are of all draws together."""
-        return observables.measure(*self._draws, orbit=self.orbit, strata=self.strata)
+        return observables.measure(*self._draws, orbit=self.orbit, strata=self.strata, own=own)
 
-    def derivatives(self, names: Sequence[str]) -> dict[str, Estimate]:
+    def derivatives(
+        self, names: Sequence[str], own: Sequence[Observable] = ()
+    ) -> dict[str, Estimate]:
         """Derivatives of all observables with respect to the couplings `names`, by name."""
-        return observables.derivatives(*self._draws, names, orbit=self.orbit, strata=self.strata)
+        return observables.derivatives(
+            *self._draws, names, orbit=self.orbit, strata=self.strata, own=own
+        )
 
     @property
     def _draws(self) -> tuple[Theory, Any, NDArray[np.float64], NDArray[np.float64]]:

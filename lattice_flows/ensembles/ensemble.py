@@ -4,12 +4,12 @@ Flow samples, exact samples and chains are all ensembles: whatever measures one 
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 import observables
 import theories
@@ -17,7 +17,6 @@ from lattice_flows.ensembles.rows import Chained, ChainRows, FileRows, Rows, sli
 from lattice_flows.io.netcdf import (
     Dataset,
     Variable,
-    estimate_variables,
     read_dataset,
     write_dataset,
 )
@@ -25,11 +24,10 @@ from observables import (
     Correlator,
     Estimate,
     Measurement,
+    Observable,
     kish_ess,
-    quantities,
 )
 from observables.chains import as_chains
-from observables.mixing import LONG_NAMES as mixing_names
 from observables.weights import as_log_weights
 from theories import GaussianAnswers, LatticeTheory, Theory, TransferMatrix
 from theories.errors import LatticeFlowsError
@@ -90,8 +88,11 @@ class Ensemble:
         """Kish's effective sample size as a fraction in (0, 1]; 1 for draws without weights."""
         return 1.0 if self.log_weights is None else kish_ess(self.log_weights)
 
-    def measure(self) -> Measurement:
-        """All observables with errors; raises LatticeFlowsError for fewer than two draws."""
+    def measure(self, own: Sequence[Observable] = ()) -> Measurement:
+        """All observables with errors, and those of your own.
+
+        Raises LatticeFlowsError for fewer than two draws.
+        """
         return observables.measure(
             self.theory,
             self.couplings,
@@ -99,9 +100,29 @@ class Ensemble:
             self.log_weights,
             chains=self.chains,
             orbit=self.orbit,
+            own=own,
         )
 
-    def derivatives(self, names: Sequence[str]) -> dict[str, Estimate]:
+    def average(
+        self, function: Callable[[NDArray[np.float64]], ArrayLike]
+    ) -> Estimate | list[Estimate]:
+        """⟨f⟩ with its error, of f: configurations (n, *shape) -> (n,), or (n, k) for k estimates.
+
+        Weights, chains and the orbit count as in `measure`.
+        """
+        return observables.expectation(
+            self.theory,
+            self.couplings,
+            self.configurations,
+            self.log_weights,
+            function,
+            chains=self.chains,
+            orbit=self.orbit,
+        )
+
+    def derivatives(
+        self, names: Sequence[str], own: Sequence[Observable] = ()
+    ) -> dict[str, Estimate]:
         """Derivatives of all observables with respect to the couplings `names`, by name."""
         return observables.derivatives(
             self.theory,
@@ -111,6 +132,7 @@ class Ensemble:
             names,
             orbit=self.orbit,
             chains=self.chains,
+            own=own,
         )
 
     def correlator(self) -> Correlator:
@@ -299,50 +321,6 @@ def _rows(
     raise LatticeFlowsError(
         f"{dataset.path} has configurations along {', '.join(dimensions)}, not along "
         f"[chain,] draw, {', '.join(sites)}: transpose them"
-    )
-
-
-def save_measurement(path: str | os.PathLike, ensemble: Ensemble, measurement: Measurement) -> None:
-    """Write what was measured on an ensemble (observables.nc), replacing what was there."""
-    estimates, names = dict(measurement.observables), quantities(ensemble.theory).long_names
-    if measurement.log_z is not None:
-        estimates["log_z"] = measurement.log_z
-    variables = coupling_variables(ensemble.couplings)
-    for name, estimate in estimates.items():
-        variables |= estimate_variables(
-            name, estimate.value, estimate.stderr, names[name], intervals=estimate.intervals
-        )
-    variables |= {
-        "ess": Variable((), np.asarray(measurement.ess), "effective sample size (Kish) / draws"),
-        "max_weight_share": Variable(
-            (), np.asarray(measurement.max_weight_share), "share of the largest weight in their sum"
-        ),
-        "reliable": Variable((), np.asarray(measurement.reliable), "error bars can be believed"),
-        "failed_checks": Variable(
-            (), np.asarray(" ".join(measurement.failed)), "checks that failed"
-        ),
-    }
-    if found := measurement.invariance:
-        of = "of the change of the observables under moves that preserve p"
-        variables["invariance_statistic"] = Variable((), np.asarray(found.statistic), f"F {of}")
-        variables["invariance_threshold"] = Variable(
-            (), np.asarray(found.threshold), f"threshold of F {of}"
-        )
-    if mixing := measurement.mixing:
-        of = f"of {mixing.slowest}"
-        variables |= estimate_variables(
-            "tau_int", mixing.tau_int, mixing.tau_int_stderr, f"autocorrelation time {of} in draws"
-        )
-        for name, long_name in mixing_names.items():
-            variables[name] = Variable((), np.asarray(getattr(mixing, name)), long_name)
-    write_dataset(
-        path,
-        "observables",
-        variables,
-        title=f"observables of {describe(ensemble.theory)}",
-        config=config_of(ensemble.theory, ensemble.couplings) | {"draws": measurement.n},
-        references=ensemble.theory.references,
-        attributes={"lf_provenance": dict(ensemble.provenance)},
     )
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from lattice_flows.ensembles.ensemble import describe, theory_record
+from lattice_flows.ensembles.ensemble import Ensemble, config_of, describe, theory_record
 from lattice_flows.io.netcdf import Variable, estimate_variables, write_dataset
-from observables import derivative_names, quantities
+from observables import Measurement, Observable, derivative_names, exact_answers, quantities
 from observables.mixing import LONG_NAMES as mixing_names
 from theories import LatticeFlowsError, LatticeTheory, Theory
 
@@ -51,12 +51,11 @@ def exact_result(theory: Theory, couplings: Any) -> dict[str, Any]:
     ensemble, so `ess` and `max_weight_share` are None.
     Raises LatticeFlowsError where none are known, as on lattices of more than one dimension.
     """
-    exact = theory.exact(couplings)
-    if exact is None:
+    answers = exact_answers(theory, couplings)
+    if answers is None:
         raise LatticeFlowsError(
             f"no exact answer is known for {describe(theory)} here: {_remedy(theory)}"
         )
-    answers = dict(exact.observables())
     log_z = answers.pop("log_z")
     bounds = {name: answers.pop(name) for name in list(answers) if name.endswith("_bound")}
     return {
@@ -81,8 +80,28 @@ def exact_result(theory: Theory, couplings: Any) -> dict[str, Any]:
 
 
 def known(answers: Mapping[str, Any], names: Iterable[str]) -> dict[str, float | None]:
-    """The exact answers of these names; None for those that are lost in rounding errors."""
-    return {name: None if np.isnan(answers[name]) else float(answers[name]) for name in names}
+    """The exact answers of these names; None where there is none, or rounding errors hide it."""
+    there = {name: float(answers.get(name, np.nan)) for name in names}
+    return {name: None if np.isnan(value) else value for name, value in there.items()}
+
+
+def measured(ensemble: Ensemble, measurement: Measurement) -> dict[str, Any]:
+    """The result of a measurement."""
+    return {**config_of(ensemble.theory, ensemble.couplings), **measurement.as_json()}
+
+
+def save_measurement(
+    path: str | os.PathLike[str],
+    ensemble: Ensemble,
+    measurement: Measurement,
+    own: Sequence[Observable] = (),
+) -> None:
+    """Write what was measured on an ensemble (observables.nc), replacing what was there.
+
+    `own` are the observables of your own that were measured.
+    """
+    result, made = measured(ensemble, measurement), ensemble.provenance
+    save_results(path, "observables", ensemble.theory, [result], provenance=made, own=own)
 
 
 def _remedy(theory: Theory) -> str:
@@ -99,19 +118,22 @@ def save_results(
     extra: Mapping[str, Variable] | None = None,
     provenance: Mapping[str, Any] | None = None,
     overwrite: bool | None = None,
+    own: Sequence[Observable] = (),
 ) -> None:
     """Write results of one theory, at one or more coupling points, to a netCDF file of `kind`.
 
     Dimension `coupling_point` (but for "observables", which are of a single point); a coordinate
     for each coupling, a variable for each observable and derivative (with NAME_stderr, but for
     exact ones, and NAME_exact where the results have "exact") and each number that the results
-    hold, and the `extra` ones. What is None somewhere is NaN there.
+    hold, and the `extra` ones. What is None somewhere is NaN there. `own` are the observables among
+    them that are not of the theory.
     """
     names: dict[str, str] = {
-        **quantities(theory).long_names,
-        **derivative_names(theory, theory.Couplings._fields),
+        **quantities(theory, own).long_names,
+        **derivative_names(theory, theory.Couplings._fields, own),
         **_NAMES,
     }
+    symbols = {one.name: one.symbol for one in own}
     variables = {
         name: Variable(
             _POINTS,
@@ -126,9 +148,14 @@ def save_results(
     ]
     exact = [r.get("exact") or {} for r in results]
     for name in estimates[0]:
+        if all(row[name] is None for row in estimates):  # draws without weights do not tell Z
+            continue
         pairs = [row[name] or {"value": None, "stderr": None} for row in estimates]
         answers = [row.get(name) for row in exact]
-        variables |= _estimate(name, pairs, answers, names.get(name) or name)
+        symbol = symbols.get(name, "")
+        variables |= _estimate(name, pairs, answers, names.get(name) or name, symbol)
+        if kind == "exact-table":  # the value itself is the exact one
+            del variables[f"{name}_stderr"]
     for name in dict.fromkeys(name for r in results for name in r):
         values = [r.get(name) for r in results]
         if any(isinstance(v, float | int) for v in values):
@@ -141,16 +168,18 @@ def save_results(
         for key, what in _INVARIANCE.items():
             column = [row.get(key) for row in found]
             variables[f"invariance_{key}"] = _variable(key, column, what)
+    draws: dict[str, Any] = {}
     points: Any = [dict(r["couplings"]) for r in results]
     if kind == "observables":  # of one ensemble: scalars, as `measure` writes them
         variables = {name: _first(variable) for name, variable in variables.items()}
         (points,) = points
+        draws = {"draws": results[0]["n"]} if "n" in results[0] else {}
     write_dataset(
         path,
         kind,
         {**variables, **(extra or {})},
         title=f"{_TITLES[kind]} of {describe(theory)}",
-        config=theory_record(theory) | {"couplings": points},
+        config=theory_record(theory) | {"couplings": points} | draws,
         references=theory.references,
         attributes=None if provenance is None else {"lf_provenance": dict(provenance)},
         overwrite=overwrite,
@@ -158,7 +187,11 @@ def save_results(
 
 
 def _estimate(
-    name: str, pairs: Sequence[Mapping[str, Any]], exact: Sequence[float | None], title: str
+    name: str,
+    pairs: Sequence[Mapping[str, Any]],
+    exact: Sequence[float | None],
+    title: str,
+    symbol: str,
 ) -> dict[str, Variable]:
     value, stderr = (np.array([p[k] for p in pairs], dtype=float) for k in ("value", "stderr"))
     dimensions = _POINTS if value.ndim == 1 else (*_POINTS, "separation")
@@ -169,11 +202,7 @@ def _estimate(
         for kind in ("interval_68", "interval_95")
         if any(p.get(kind) for p in pairs)
     }
-    variables = estimate_variables(name, value, stderr, title, dimensions, answers, intervals)
-    exact_ones = (stderr == 0) | np.isnan(value)
-    if exact_ones.all() and answers is None:  # the value itself is the exact one
-        del variables[f"{name}_stderr"]
-    return variables
+    return estimate_variables(name, value, stderr, title, dimensions, answers, intervals, symbol)
 
 
 def _first(variable: Variable) -> Variable:

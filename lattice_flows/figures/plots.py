@@ -181,7 +181,7 @@ def plot_observables(dataset: Dataset) -> Figure:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 0.8 + 0.33 * len(names)), layout="constrained")
         ax = figure.add_subplot()
-        ax.set_yticks(rows, [label(name) for name in names])
+        ax.set_yticks(rows, [label(name, dataset) for name in names])
         ax.set_ylim(-0.6, len(names) - 0.4)
         if np.isfinite(drawn).any():
             left = 10 ** np.floor(np.log10(np.nanmin(drawn)) - 0.3)

@@ -15,8 +15,9 @@ from lattice_flows.figures.style import (
     STYLE,
     UNRELIABLE,
     coupling_names,
-    estimated,
+    known,
     label,
+    own,
     symbol,
     title_of,
 )
@@ -41,11 +42,12 @@ class _Series:
 def plot_scan(dataset: Dataset) -> Figure:
     """⟨M⟩, ⟨|M|⟩, χ and the Binder cumulant along a scan, with error bars and exact curves.
 
-    Off the lattice the first observables of the theory, moments and mode weights. Below them the
-    effective sample size (of all draws, where those of all points are combined), and how far log Z
-    is from exact in standard errors (log Z itself where no exact answer is known). The abscissa is
-    the coupling with the most values; each combination of the others has its own colour. Points
-    that failed the ESS gate are drawn hollow and red, and do not set the range of the axes.
+    Off the lattice the first observables of the theory, moments and mode weights. Observables of
+    your own have a panel each below. Last come the effective sample size (of all draws, where those
+    of all points are combined), and how far log Z is from exact in standard errors (log Z itself
+    where no exact answer is known). The abscissa is the coupling with the most values; each
+    combination of the others has its own colour. Points that failed the ESS gate are drawn hollow
+    and red, and do not set the range of the axes.
 
     `dataset` has the dimension `coupling_point`: couplings, NAME, NAME_stderr, `ess`, and where
     known NAME_exact and `reliable`. A dense exact curve may be given along the dimension
@@ -57,21 +59,24 @@ def plot_scan(dataset: Dataset) -> Figure:
     from matplotlib.figure import Figure
 
     abscissa, series = _series(dataset)
+    more = own(dataset)
+    rows = 3 + -(-len(more) // 2)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 6.6), layout="constrained")
-        grid = figure.add_gridspec(3, 2, height_ratios=(1, 1, 0.42))
-        axes = [figure.add_subplot(grid[row, column]) for row in range(3) for column in range(2)]
+        figure = Figure(figsize=(7.2, 6.6 + 2.6 * (rows - 3)), layout="constrained")
+        grid = figure.add_gridspec(rows, 2, height_ratios=(*(1,) * (rows - 1), 0.42))
+        axes = [figure.add_subplot(grid[row, column]) for row in range(rows) for column in range(2)]
         for ax in axes:
             ax.sharex(axes[0])
-            ax.tick_params(labelbottom=ax in axes[4:])
+            ax.tick_params(labelbottom=ax in axes[-2:])
 
         if "magnetization" in dataset:
             _draw_lattice(axes[:4], dataset, abscissa, series)
         else:
-            _draw_first(axes[:4], dataset, abscissa, series)
-        _draw_ess(axes[4], dataset, abscissa, series)
-        _draw_log_z(axes[5], dataset, abscissa, series)
-        for ax in axes[4:]:
+            _draw_each(axes[:4], dataset, abscissa, series, known(dataset))
+        _draw_each(axes[4:-2], dataset, abscissa, series, more)
+        _draw_ess(axes[-2], dataset, abscissa, series)
+        _draw_log_z(axes[-1], dataset, abscissa, series)
+        for ax in axes[-2:]:
             ax.set_xlabel(_abscissa_label(dataset, abscissa))
         _legend(figure, dataset, series)
     return figure
@@ -94,11 +99,14 @@ def _draw_lattice(
     _frame(binder, dataset, "binder_cumulant")
 
 
-def _draw_first(
-    axes: Sequence[Axes], dataset: Dataset, abscissa: str, series: list[_Series]
+def _draw_each(
+    axes: Sequence[Axes],
+    dataset: Dataset,
+    abscissa: str,
+    series: list[_Series],
+    names: Sequence[str],
 ) -> None:
-    """The first observables of a theory that is not on a lattice, as many as there are panels."""
-    names = [name for name in estimated(dataset) if name != "log_z"]
+    """The first of these observables, as many as there are panels."""
     for ax in axes[len(names) :]:
         ax.set_visible(False)
     for ax, name in zip(axes, names, strict=False):
@@ -198,7 +206,7 @@ def _draw(
         elif exact is not None:
             ax.plot(x[p], exact[p], color=colour, lw=0.9)
         _points(ax, x[p], y[p], error[p], reliable[p], s.colour, marker)
-    ax.set_ylabel(label(name))
+    ax.set_ylabel(label(name, dataset))
 
 
 def _name_susceptibilities(ax: Axes) -> None:

@@ -6,6 +6,8 @@ import numpy as np
 
 import theories
 from lattice_flows.io.netcdf import Dataset
+from observables import lattice
+from observables.quantities import TARGET_SYMBOLS
 
 STYLE: dict[Any, Any] = {
     "font.family": "STIXGeneral",
@@ -31,26 +33,15 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7
 UNRELIABLE = "#C00000"
 GREY = "#7f7f7f"
 
-LABELS = {
-    "magnetization": r"$\langle M\rangle$",
-    "abs_magnetization": r"$\langle |M|\rangle$",
-    "susceptibility": r"$\chi$",
-    "susceptibility_abs": r"$\chi_{|M|}$",
-    "binder_cumulant": r"$U$",
-    "phi2": r"$\langle\phi^2\rangle$",
-    "phi4": r"$\langle\phi^4\rangle$",
-    "action_density": r"$\langle S\rangle/V$",
-    "positive_mode_weight": r"$P(M>0)$",
-    "mean": r"$\langle x\rangle$",
-    "second_moment": r"$\langle x^2\rangle$",
-    "positive_well": r"$P(x_0>0)$",
-    "log_z": r"$\log Z$",
-}
+SYMBOLS = {**lattice.SYMBOLS, **TARGET_SYMBOLS}
 
 
-def label(name: str) -> str:
-    """An observable in mathematical type, or at least in words."""
-    return LABELS.get(name, name.replace("_", " "))
+def label(name: str, dataset: Dataset | None = None) -> str:
+    """An observable in mathematical type, or at least in words; `dataset` may have its symbol."""
+    variable = None if dataset is None else dataset.variables.get(name)
+    told = None if variable is None else variable.attributes.get("symbol")
+    symbol = SYMBOLS.get(name, told)
+    return f"${symbol}$" if symbol else name.replace("_", " ")
 
 
 def theory_of(dataset: Dataset) -> type[theories.Theory] | None:
@@ -76,10 +67,28 @@ def coupling_names(dataset: Dataset) -> list[str]:
 
 
 def estimated(dataset: Dataset) -> list[str]:
-    """The observables of a file that have errors: those of LABELS, then the modes by number."""
-    modes = [name for name in dataset.variables if name.startswith("mode_")]
+    """The observables of a file that have errors: those of the theory, log Z, one's own."""
+    last = ["log_z"] if "log_z_stderr" in dataset else []
+    return [*known(dataset), *last, *own(dataset)]
+
+
+def known(dataset: Dataset) -> list[str]:
+    """The observables of this package in a file that have errors, without log Z."""
+    there = [name for name in dataset.variables if f"{name}_stderr" in dataset]
+    modes = [name for name in there if name.startswith("mode_")]
     modes.sort(key=lambda name: (len(name), name))
-    return [name for name in (*LABELS, *modes) if f"{name}_stderr" in dataset]
+    return [*(name for name in SYMBOLS if name in there and name != "log_z"), *modes]
+
+
+def own(dataset: Dataset) -> list[str]:
+    """The observables of a file that are neither of this package nor derivatives."""
+    known = {*SYMBOLS, *_BESIDES}
+    there = [name for name in dataset.variables if f"{name}_stderr" in dataset]
+    return [n for n in there if n not in known and not n.startswith(("mode_", "d_"))]
+
+
+_BESIDES = ("tau_int", "log_z_error", "log_z_integrated", "kl_reverse", "kl_forward", "correlator")
+"""What has errors, but is no observable."""
 
 
 def on_lattice(dataset: Dataset) -> bool:

@@ -118,13 +118,16 @@ def estimate_variables(
     dimensions: tuple[str, ...] = (),
     exact: ArrayLike | None = None,
     intervals: Mapping[str, ArrayLike] | None = None,
+    symbol: str = "",
 ) -> dict[str, Variable]:
     """NAME and NAME_stderr (and NAME_exact, where known): how every estimate is stored.
 
     `intervals`: by "interval_68" and "interval_95" their ends, along a last dimension `bound`.
+    `symbol`: in LaTeX, of what no figure knows.
     """
+    told = {"symbol": symbol} if symbol else {}
     variables = {
-        name: Variable(dimensions, np.asarray(value), long_name),
+        name: Variable(dimensions, np.asarray(value), long_name, attributes=told),
         f"{name}_stderr": Variable(dimensions, np.asarray(stderr), f"standard error of {name}"),
     }
     if exact is not None:

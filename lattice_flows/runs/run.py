@@ -78,7 +78,7 @@ class Run:
         directory holds other things, and where it cannot be written.
         """
         directory = Path(path)
-        refuse_existing(directory, overwrite)
+        refuse_occupied(directory, overwrite)
         with _writing(directory):
             directory.mkdir(parents=True, exist_ok=True)
             for name in _OWN_FILES:
@@ -243,7 +243,7 @@ class Run:
         return record
 
 
-def refuse_existing(path: str | os.PathLike[str], overwrite: bool = False) -> None:
+def refuse_occupied(path: str | os.PathLike[str], overwrite: bool = False) -> None:
     """Refuse a directory where a run stands already (unless `overwrite`), or other things."""
     directory = Path(path)
     _refuse_foreign(directory)

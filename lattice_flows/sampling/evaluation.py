@@ -31,7 +31,7 @@ from lattice_flows.ensembles.results import known
 from lattice_flows.sampling import distances as metrics
 from lattice_flows.sampling.sampler import Sampler
 from lattice_flows.sampling.verdict import failed_forward, failed_log_z, largest_pull
-from observables import Estimate, Measurement, kish_ess
+from observables import Estimate, Measurement, Observable, answers_of, kish_ess
 from theories import LatticeFlowsError, LatticeTheory, Theory
 
 REFERENCES = ("auto", "hmc", "none")
@@ -44,7 +44,12 @@ _CHAINS, _DRAWS, _EVERY = 16, 128, 4
 
 
 def evaluate(
-    sampler: Sampler, couplings: Any, key: jax.Array, n: int, reference: str = "auto"
+    sampler: Sampler,
+    couplings: Any,
+    key: jax.Array,
+    n: int,
+    reference: str = "auto",
+    own: Sequence[Observable] = (),
 ) -> dict[str, Any]:
     """The JSON report of `lattice-flows evaluate`, from n draws and n exact samples.
 
@@ -57,11 +62,16 @@ def evaluate(
     """
     draw_key, key = jax.random.split(key)
     (drawn,) = _reference_draws(sampler.theory, [couplings], key, reference)
-    return _judge(sampler, sampler.draw(couplings, draw_key, n), key, drawn)
+    return _judge(sampler, sampler.draw(couplings, draw_key, n), key, drawn, own)
 
 
 def evaluate_grid(
-    sampler: Sampler, grid: Sequence[Any], key: jax.Array, n: int, reference: str = "auto"
+    sampler: Sampler,
+    grid: Sequence[Any],
+    key: jax.Array,
+    n: int,
+    reference: str = "auto",
+    own: Sequence[Observable] = (),
 ) -> Iterator[dict[str, Any]]:
     """The report at each couplings of `grid`, in that order.
 
@@ -71,7 +81,7 @@ def evaluate_grid(
     references = _reference_draws(sampler.theory, grid, key, reference)
     ensembles = sampler.draw_grid(grid, draw_key, n)
     for i, (ensemble, drawn) in enumerate(zip(ensembles, references, strict=True)):
-        yield _judge(sampler, ensemble, jax.random.fold_in(key, i), drawn)
+        yield _judge(sampler, ensemble, jax.random.fold_in(key, i), drawn, own)
 
 
 def _reference_draws(
@@ -88,12 +98,16 @@ def _reference_draws(
 
 
 def _judge(
-    sampler: Sampler, ensemble: Ensemble, key: jax.Array, reference: Ensemble | None
+    sampler: Sampler,
+    ensemble: Ensemble,
+    key: jax.Array,
+    reference: Ensemble | None,
+    own: Sequence[Observable],
 ) -> dict[str, Any]:
     """The report on an ensemble of the sampler's draws."""
     exact_key, integration_key = jax.random.split(key)
     couplings, n = ensemble.couplings, len(ensemble.configurations)
-    measurement = checked(ensemble, ensemble.measure())
+    measurement = checked(ensemble, ensemble.measure(own))
     log_weights = np.asarray(ensemble.log_weights)
     heaviest = np.argsort(-log_weights)[:_HALVED]
     few = ensemble.configurations[heaviest]
@@ -121,17 +135,21 @@ def _judge(
         report |= _also_failed(report, ["not_finite"])
     exact = sampler.theory.exact(couplings)
     if reference is not None:
-        report |= _by_hmc(sampler, report, measurement, reference)
+        report |= _by_hmc(sampler, report, measurement, reference, own)
     if exact is None:
         return report
     rng = np.random.default_rng(np.asarray(jax.random.key_data(exact_key)))
     samples = exact.sample(rng, n)
     log_ratio = sampler.log_weights(samples, couplings) - exact.log_z
-    answers = exact.observables()
+    answers = answers_of(exact, own)
     names = [*measurement.observables, "log_z"]
     log_z = measurement.log_z
     assert log_z is not None  # draws of a flow have weights
-    answered = {name: Estimate(float(answers[name]), 0.0) for name in measurement.observables}
+    answered = {
+        name: Estimate(float(answers[name]), 0.0)
+        for name in measurement.observables
+        if name in answers
+    }
     pull, _, threshold = largest_pull(measurement, answered)
     if report["forward_source"] is None:
         report |= {"forward_source": "exact", **_forward(log_ratio)}
@@ -148,10 +166,14 @@ def _judge(
 
 
 def _by_hmc(
-    sampler: Sampler, report: Mapping[str, Any], measurement: Measurement, reference: Ensemble
+    sampler: Sampler,
+    report: Mapping[str, Any],
+    measurement: Measurement,
+    reference: Ensemble,
+    own: Sequence[Observable],
 ) -> dict[str, Any]:
     """The forward figures and the verdict by draws of HMC; nothing where its chains disagree."""
-    found = reference.measure()
+    found = reference.measure(own)
     if not found.reliable:
         return {}
     log_z = measurement.log_z

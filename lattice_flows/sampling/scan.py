@@ -25,7 +25,7 @@ from lattice_flows.io.interrupt import Interrupted
 from lattice_flows.io.netcdf import Variable
 from lattice_flows.sampling.adaptive import next_coupling
 from lattice_flows.sampling.sampler import Sampler
-from observables import exact_derivatives, quantities
+from observables import Observable, exact_answers, exact_derivatives, quantities
 from theories import LatticeFlowsError, Theory
 
 _CURVE_POINTS = 61
@@ -45,6 +45,7 @@ class Scan:
     results: list[dict[str, Any]]
     curve: Mapping[str, np.ndarray] | None
     provenance: Mapping[str, Any]
+    own: Sequence[Observable] = ()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write scan.nc, replacing what was there."""
@@ -54,7 +55,7 @@ class Scan:
             )
             for name, values in (self.curve or {}).items()
         }
-        save_results(path, "scan", self.theory, self.results, curve, self.provenance)
+        save_results(path, "scan", self.theory, self.results, curve, self.provenance, own=self.own)
 
 
 def scan(
@@ -67,6 +68,7 @@ def scan(
     points: int | None = None,
     combine: bool = False,
     derivatives: bool = False,
+    own: Sequence[Observable] = (),
     parts: Parts | None = None,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> Scan:
@@ -78,6 +80,7 @@ def scan(
         combine: measure the draws of all points at each of them.
         derivatives: with respect to the couplings that vary over the grid; of a single point, to
             all that the theory has.
+        own: observables of your own, measured beside those of the theory.
         parts: where finished points are kept, and the draws of the present ones (if `combine`, of
             all); what is there already is not drawn again.
         interrupted: asked after each block of draws whether to stop.
@@ -117,7 +120,7 @@ def scan(
             missing = [index for index, result in known.items() if result is None]
             ensembles = draw(number, line) if combine or missing else {}
             for index in missing:
-                known[index] = _measure(ensembles[index], () if combine else slopes)
+                known[index] = _measure(ensembles[index], () if combine else slopes, own)
                 _save(parts, f"point-{first + index}", known[index])
             for index, result in known.items():
                 found[index] = result
@@ -142,16 +145,16 @@ def scan(
         together = pool(kept) if missing else None
         for done, i in enumerate(missing, start=len(kept) - len(missing) + 1):
             assert together is not None
-            found[i] = _measure(together.at(kept[i].couplings), slopes)
+            found[i] = _measure(together.at(kept[i].couplings), slopes, own)
             _save(parts, f"combined-{i}", found[i])
             report(done, {"ess": found[i]["ess"]})
             if interrupted():
                 raise Interrupted
         results = [found[i] for i in range(len(kept))]
     for result in results:
-        result["exact"] = _exact(theory, result, slopes)
+        result["exact"] = _exact(theory, result, slopes, own)
     provenance = {**sampler.provenance, "combined": combine, "adaptive": points is not None}
-    return Scan(theory, results, exact_curve(theory, grid), provenance)
+    return Scan(theory, results, exact_curve(theory, grid, own), provenance, own)
 
 
 def _load(parts: Parts, name: str) -> Any:
@@ -164,29 +167,30 @@ def _save(parts: Parts, name: str, report: Mapping[str, Any]) -> None:
     parts.save(name, {"report": np.array(json.dumps(report))})  # in its order
 
 
-def _measure(ensemble: Ensemble | Reweighted, slopes: Sequence[str]) -> dict[str, Any]:
+def _measure(
+    ensemble: Ensemble | Reweighted, slopes: Sequence[str], own: Sequence[Observable]
+) -> dict[str, Any]:
     """The report of one point, exact answers apart."""
     result = {
         **config_of(ensemble.theory, ensemble.couplings),
-        **checked(ensemble, ensemble.measure()).as_json(),
+        **checked(ensemble, ensemble.measure(own)).as_json(),
     }
     if slopes:
-        estimates = ensemble.derivatives(slopes)
+        estimates = ensemble.derivatives(slopes, own)
         result["derivatives"] = {name: value.as_json() for name, value in estimates.items()}
     return result
 
 
 def _exact(
-    theory: Theory, result: Mapping[str, Any], slopes: Sequence[str]
+    theory: Theory, result: Mapping[str, Any], slopes: Sequence[str], own: Sequence[Observable]
 ) -> dict[str, float | None] | None:
     """The exact value of all that was measured at a point, None where none are known."""
     couplings = theory.from_values(**result["couplings"])
-    exact = theory.exact(couplings)
-    if exact is None:
+    answers = exact_answers(theory, couplings, own)
+    if answers is None:
         return None
-    answers = exact.observables()
     names = [*result["observables"], "log_z"]
-    slopes_there = exact_derivatives(theory, couplings, slopes) or {}
+    slopes_there = exact_derivatives(theory, couplings, slopes, own) or {}
     return known({**answers, **slopes_there}, [*names, *slopes_there])
 
 
@@ -238,7 +242,9 @@ class _Line:
         return self.at(next_coupling(self.positions(results), value, stderr, ess))
 
 
-def exact_curve(theory: Theory, grid: Sequence[Any]) -> dict[str, np.ndarray] | None:
+def exact_curve(
+    theory: Theory, grid: Sequence[Any], own: Sequence[Observable] = ()
+) -> dict[str, np.ndarray] | None:
     """Exact observables on a dense line from the first to the last point of a grid on a line.
 
     None where they are not known all along it.
@@ -250,10 +256,9 @@ def exact_curve(theory: Theory, grid: Sequence[Any]) -> dict[str, np.ndarray] | 
     couplings = [line.at(position) for position in np.linspace(0, 1, _CURVE_POINTS)]
     answers = []
     for point in couplings:
-        exact = theory.exact(point)
-        if exact is None:  # those of mixtures end somewhere
+        if (found := exact_answers(theory, point, own)) is None:  # those of mixtures end somewhere
             return None
-        answers.append(exact.observables())
+        answers.append(found)
     curve = {name: np.array([getattr(c, name) for c in couplings]) for name in _varying(grid)}
-    names = quantities(theory).long_names
+    names = [name for name in quantities(theory, own).long_names if name in answers[0]]
     return curve | {name: np.array([a[name] for a in answers]) for name in names}

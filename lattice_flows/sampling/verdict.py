@@ -53,14 +53,14 @@ def largest_pull(
     """The largest |O - O_ref|/σ, whose it is, and the threshold for the largest of all.
 
     What has no error, a symmetry's value or a mode never drawn, may differ by what the effective
-    draws could not have seen. A reference that is NaN, lost in rounding errors, judges nothing; an
-    estimate that is NaN agrees with nothing.
+    draws could not have seen. A reference that is NaN, lost in rounding errors, judges nothing, nor
+    does one that is missing; an estimate that is NaN agrees with nothing.
     """
     effective = measurement.ess * measurement.n
     pulls = {}
     for name, found in measurement.observables.items():
-        known = reference[name]
-        if np.isnan(known.value):
+        known = reference.get(name)
+        if known is None or np.isnan(known.value):
             continue
         error = float(np.hypot(found.stderr, known.stderr))
         distance = abs(found.value - known.value)
