@@ -100,8 +100,19 @@ def save_measurement(
 
     `own` are the observables of your own that were measured.
     """
-    result, made = measured(ensemble, measurement), ensemble.provenance
-    save_results(path, "observables", ensemble.theory, [result], provenance=made, own=own)
+    extra = {}
+    if mixing := measurement.mixing:
+        what = f"autocorrelation time of {mixing.slowest} in draws"
+        extra["tau_int"] = Variable((), np.asarray(mixing.tau_int), what)
+    save_results(
+        path,
+        "observables",
+        ensemble.theory,
+        [measured(ensemble, measurement)],
+        extra,
+        ensemble.provenance,
+        own=own,
+    )
 
 
 def _remedy(theory: Theory) -> str:
