@@ -114,14 +114,18 @@ def same(found, expected):
     return list(found) == pytest.approx(list(expected), rel=1e-12)
 
 
-def test_averages_of_a_function(theory): ensemble = exact_draws(theory) measured =
-ensemble.measure([SIXTH]).observables one = ensemble.average(lambda phi: np.mean(phi**6, axis=1))
-assert same(one, measured["phi6"]) two = ensemble.average(lambda phi: np.stack([phi[:, 0],
-np.mean(phi**2, axis=1)], axis=1)) assert len(two) == 2 and same(two[1], measured["phi2"]) chains =
-Ensemble(theory, ensemble.couplings, ensemble.configurations, chains=4) found =
-chains.average(lambda phi: np.mean(phi**2, axis=1)) expected = chains.measure().observables["phi2"]
-assert found.value == pytest.approx(expected.value, rel=1e-12) assert found.stderr ==
-pytest.approx(expected.stderr, rel=0.05)  # its window is its own
+def test_averages_of_a_function(theory):
+    ensemble = exact_draws(theory)
+    measured = ensemble.measure([SIXTH]).observables
+    one = ensemble.average(lambda phi: np.mean(phi**6, axis=1))
+    assert same(one, measured["phi6"])
+    two = ensemble.average(lambda phi: np.stack([phi[:, 0], np.mean(phi**2, axis=1)], axis=1))
+    assert len(two) == 2 and same(two[1], measured["phi2"])
+    chains = Ensemble(theory, ensemble.couplings, ensemble.configurations, chains=4)
+    found = chains.average(lambda phi: np.mean(phi**2, axis=1))
+    expected = chains.measure().observables["phi2"]
+    assert found.value == pytest.approx(expected.value, rel=1e-12)
+    assert found.stderr == pytest.approx(expected.stderr, rel=0.05)  # its window is its own
 
 
 def test_derivatives_are_those_of_the_exact_value(theory):
