@@ -100,8 +100,8 @@ class Theory(ABC):
             )
         if self.own_shape is not None and self.own_shape != shape:
             raise LatticeFlowsError(
-                f"{self.name} has {self.own_shape[0]} components, not shape {self.shape!r}: "
-                "leave --sites out"
+                f"{self.name} has {self.own_shape[0]} components, not `shape={self.shape!r}`: "
+                "leave it out"
             )
         object.__setattr__(self, "shape", tuple(int(side) for side in shape))
 
