@@ -76,7 +76,7 @@ def test_what_is_automatic_fits_the_theory():
         ({"couplings": {"m": float("nan")}}, ["m", "finite"]),
         ({"couplings": {"m": (0, float("inf"))}}, ["m", "finite"]),
         ({"couplings": {"m": (1, 0.5)}}, ["m", "rise"]),
-        ({"couplings": {"m": (1, 2, 3)}}, ["m", "LOW:HIGH"]),
+        ({"couplings": {"m": (1, 2, 3)}}, ["m", "(low, high)"]),
         ({"couplings": {"m": "big"}}, ["m", "'big'"]),
         ({"objective": "magic"}, ["magic", "`objective`", "deformation"]),
         ({"steps": 0}, ["`steps`", "at least 1"]),

@@ -83,7 +83,7 @@ def test_a_file_is_not_a_run_directory(tmp_path):
 
 
 def test_a_missing_run_is_told_how_to_be_made(tmp_path):
-    assert "lattice-flows train" in refusal(Run.open, tmp_path / "no")
+    assert "make it with `train(theory, path=" in refusal(Run.open, tmp_path / "no")
 
 
 def test_a_run_of_a_newer_version_is_refused(run):

@@ -102,8 +102,8 @@ def refuse_misfits(theory: Theory, config: Options) -> None:
         refuse(f'{theory.name} has no wells that φ → -φ relates: use `interpolation="linear"`')
 
 
-def refuse_idle(config: Options) -> None:
-    """Refuse a choice that nothing would look at."""
+def idle(config: Options) -> dict[str, str]:
+    """The choices that nothing would look at, and what each acts with."""
     residual = "deformation" in (config.objective, config.boundary)
     residual |= config.objective == "gradient-flow" or is_outside(config.objective)
     deformation = '`objective="deformation"`'
@@ -128,10 +128,18 @@ def refuse_idle(config: Options) -> None:
             'a coupling range (and no `objective="trade"`)',
         ),
     }
-    for f in dataclasses.fields(config):
-        useful, where = acts.get(f.name, (True, ""))
-        if not useful and getattr(config, f.name) != f.default:
-            refuse(f"`{f.name}` acts with {where} alone: leave it out")
+    default = {f.name: f.default for f in dataclasses.fields(config)}
+    return {
+        name: where
+        for name, (useful, where) in acts.items()
+        if not useful and getattr(config, name) != default[name]
+    }
+
+
+def refuse_idle(config: Options) -> None:
+    """Refuse a choice that nothing would look at."""
+    for name, where in idle(config).items():
+        refuse(f"`{name}` acts with {where} alone: leave it out")
 
 
 def refuse_source(theory: Theory, config: Options, source: Options) -> None:
