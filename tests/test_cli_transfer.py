@@ -153,7 +153,10 @@ TAUGHT = _config(SIX, {"objective": "trade"}, {"beta": Values((0.2, 1.0), True)}
         (SIX, {"objective": "reverse-kl"}),  # has no points
         (TAUGHT, {"objective": "deformation"}),  # goes on from no record, and has no boundary
         (TAUGHT, {"objective": "reverse-kl"}),
-        (Config("phi4", (4,), points="box", half_box=3.0), {"objective": "deformation", "points": "mixed"}),
+        (
+            Config("phi4", (4,), points="box", half_box=3.0),
+            {"objective": "deformation", "points": "mixed"},
+        ),
         (Config("phi4", (4,), {"m": (0, 1)}, curriculum=0.5), {"objective": "deformation"}),
     ],
 )
