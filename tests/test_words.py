@@ -52,7 +52,7 @@ def test_the_library_speaks_of_no_flag():
         for name, file in modules()
         if not name.startswith("scripts") and name not in others
         for node in texts(ast.parse(file.read_text()))
-        if TYPED.search(node.value)
+        if TYPED.search(str(node.value))
     ]
     assert not found
 
