@@ -14,6 +14,7 @@ import click
 from lattice_flows.io.interrupt import SAVED, Interrupted, leave_at_once
 from lattice_flows.runs import compile_cache
 from lattice_flows.scripts import _environment, _notes, _options, _streams, _theories
+from lattice_flows.scripts._words import as_typed
 
 # The matrices of the exact answers are small: threads of a BLAS only get in each other's way there,
 # badly so beside jax's own on a busy machine. To be set before numpy is loaded.
@@ -27,10 +28,10 @@ _STOPPED = "interrupted before it was done: run the command again"
 
 
 class Failure(click.ClickException):
-    """One line for the user, and an exit code."""
+    """One line for the user, settings spelled as flags, and an exit code."""
 
     def __init__(self, message: str, exit_code: int = 1):
-        super().__init__(" ".join(message.split()))
+        super().__init__(as_typed(" ".join(message.split())))
         vars(self)["exit_code"] = exit_code  # a class attribute in Click
 
 
@@ -170,10 +171,13 @@ def _translate(error: Exception) -> NoReturn:
     if why := _environment.explain(error):
         raise Failure(why) from error
     # imported here only: --help must not wait for jax
-    from theories.errors import LatticeFlowsError
+    from theories.errors import LatticeFlowsError, NotLoaded
 
     if isinstance(error, Interrupted):
         raise Failure(str(error), SAVED) from error
+    if isinstance(error, NotLoaded):
+        named = "--theory" if error.is_theory else "--load"
+        raise Failure(f"{error.what}: give {named} {error.origin}") from error
     if isinstance(error, LatticeFlowsError):
         raise Failure(str(error)) from error
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):  # numpy's, and XLA's

@@ -5,6 +5,8 @@ import logging
 
 import click
 
+from lattice_flows.scripts._words import as_typed
+
 
 class Notes(logging.Handler):
     """Shows every record as a line `note: …`."""
@@ -14,7 +16,7 @@ class Notes(logging.Handler):
         self.shown: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        message = " ".join(record.getMessage().split())
+        message = as_typed(" ".join(record.getMessage().split()))
         if message not in self.shown:
             self.shown.add(message)
             with contextlib.suppress(OSError):  # a full disk behind stderr stops no work

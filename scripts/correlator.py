@@ -40,8 +40,8 @@ def correlator(
     from lattice_flows.ensembles.results import measured
 
     ensemble = Ensemble.load(path)
-    measurement = checked(ensemble, ensemble.measure())
     found, exact = ensemble.correlator(), ensemble.exact_correlator()
+    measurement = checked(ensemble, ensemble.measure())
     result = _result(ensemble, measurement, found, exact)
     text = _output.json_text(result)  # first: what cannot be reported is not written either
     _output.write_and_show(

@@ -39,7 +39,7 @@ def exact(
     import theories
 
     if shape is None and theories.find(theory).own_shape is None:
-        raise click.UsageError("give the lattice: --sites N")
+        raise click.UsageError("give the lattice: --sites N or --shape LxL")
     points = _values.grid(theory, given)
 
     from lattice_flows.ensembles.results import exact_result, save_results

@@ -8,6 +8,7 @@ import click
 
 from lattice_flows.scripts import _options, _output
 from lattice_flows.scripts._command import Command, Failure
+from lattice_flows.scripts._words import as_typed
 
 
 @click.command(cls=Command)
@@ -30,6 +31,7 @@ def info(path: Path, output: Path | None, overwrite: bool, as_json: bool, seed: 
     from lattice_flows.runs.info import describe_path
 
     found = describe_path(path)
+    found["damage"] = list(map(as_typed, found["damage"]))
     if output is not None:
         _output.write_json(output, found)
     _output.show(_output.json_text(found) if as_json else _readable(found))

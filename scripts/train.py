@@ -11,7 +11,7 @@ from lattice_flows.io.interrupt import deferred
 from lattice_flows.runs.config import Config
 from lattice_flows.runs.resources import refuse_training
 from lattice_flows.scripts import _options, _output, _theories, _training, _values
-from lattice_flows.scripts._command import Command
+from lattice_flows.scripts._command import Command, Failure
 
 if TYPE_CHECKING:
     from lattice_flows.runs.run import Run
@@ -95,6 +95,11 @@ def _new_config(path: Path, typed: Mapping[str, Any], given: _values.Given, resu
     if missing:
         why = f"there is no run at {path} to resume; " if resume else ""
         raise click.UsageError(f"{why}a new run needs {' and '.join(missing)}")
+    if typed.get("objective") in ("transport", "trade"):
+        raise Failure(
+            "--objective transport or trade goes on from a trained flow, and no other does: "
+            "lattice-flows transfer RUN NEW_RUN"
+        )
     config = Config(couplings=_values.trained(typed["theory"], given), **typed)
     refuse_training(config)  # before anything is written
     return config

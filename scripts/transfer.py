@@ -10,8 +10,9 @@ import click
 
 from lattice_flows.io.interrupt import deferred
 from lattice_flows.runs.config import Config
+from lattice_flows.runs.options import Options
 from lattice_flows.runs.resources import refuse_training
-from lattice_flows.runs.rules import boundary
+from lattice_flows.runs.rules import boundary, idle
 from lattice_flows.scripts import _options, _output, _training, _values
 from lattice_flows.scripts._command import Command, Failure
 
@@ -149,7 +150,7 @@ def _config(old: Config, typed: Mapping[str, Any], given: _values.Given) -> Conf
         _output.say(
             "note: TRADE keeps what RUN gets wrong: better train it with --points stretched"
         )
-    kept = {**record, "steps": 1000}
+    kept = {**record, "steps": 1000, "source": None}
     if objective in ("transport", "trade"):
         acting = ("theory", "shape", "width", "learning_rate", "ode_steps", "x64", "seed")
         if objective == "trade" and held != "frozen":  # the flow of RUN is trained on
@@ -160,7 +161,9 @@ def _config(old: Config, typed: Mapping[str, Any], given: _values.Given) -> Conf
             kept["ode_steps"] = 2 * old.ode_steps
     if objective == "trade":
         kept |= {"batch": 1024, "learning_rate": 0.002}
-    return Config(**{**kept, **typed, "objective": objective, "couplings": couplings})
+    whole = {**kept, **typed, "objective": objective, "couplings": couplings}
+    lost = idle(Options(**whole)).keys() - typed.keys()  # what acted in the old run alone
+    return Config(**{name: value for name, value in whole.items() if name not in lost})
 
 
 if __name__ == "__main__":

@@ -287,7 +287,7 @@ def test_two_ranges_have_all_mixed_terms():
 
 def test_bases_that_need_a_quartic_term_are_refused_where_there_is_none():
     for name in ("mean-field", "ultralocal"):
-        with pytest.raises(LatticeFlowsError, match="free field: use --base gaussian"):
+        with pytest.raises(LatticeFlowsError, match='free field: use `base="gaussian"`'):
             make_base(name, FreeField((4,)), {})
 
 

@@ -136,7 +136,7 @@ def test_parts_of_other_work_are_refused():
     for record in ({**RECORD, "n": 4}, {**RECORD, "seed": 0}):
         with pytest.raises(LatticeFlowsError, match=r"begun by another command \((n|seed) .*, not"):
             opened(record).__enter__()
-    with pytest.raises(LatticeFlowsError, match=r"begun before: carry it on with --resume"):
+    with pytest.raises(LatticeFlowsError, match=r"begun before: carry it on with `resume=True`"):
         opened(resume=False).__enter__()
     with opened({**RECORD, "n": 4}, resume=False, overwrite=True) as parts:
         assert parts.folder is not None

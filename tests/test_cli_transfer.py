@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,8 +12,12 @@ import pytest
 from command_line import SINGLE_WELL, call, refused, small_run
 
 from lattice_flows.io.interrupt import Interrupted
+from lattice_flows.runs.config import Config
 from lattice_flows.runs.run import Run
+from lattice_flows.scripts._values import Values
+from lattice_flows.scripts.transfer import _config
 from lattice_flows.training.trainer import Trainer
+from theories import LatticeFlowsError
 
 FEW = ("--steps", 2, "--batch", 32, "--width", 3, "--ode-steps", 4)
 
@@ -136,3 +141,32 @@ def test_bad_input_is_refused_in_one_line(source, tmp_path):
     Run.create(unfinished, source.config)
     assert "not trained to its end" in refused("transfer", unfinished, "new", "--m", "-1:0")
     assert "holds a run already" in refused("transfer", run, unfinished, "--m", "-1:0")
+
+
+SIX = Config("gmm-6", couplings={"beta": 0.5}, points="stretched")
+TAUGHT = _config(SIX, {"objective": "trade"}, {"beta": Values((0.2, 1.0), True)})
+
+
+@pytest.mark.parametrize(
+    ("old", "typed"),
+    [
+        (SIX, {"objective": "reverse-kl"}),  # has no points
+        (TAUGHT, {"objective": "deformation"}),  # goes on from no record, and has no boundary
+        (TAUGHT, {"objective": "reverse-kl"}),
+        (
+            Config("phi4", (4,), points="box", half_box=3.0),
+            {"objective": "deformation", "points": "mixed"},
+        ),
+        (Config("phi4", (4,), {"m": (0, 1)}, curriculum=0.5), {"objective": "deformation"}),
+    ],
+)
+def test_settings_of_the_old_run_that_act_no_more_are_dropped(old, typed):
+    given = {} if old.theory == "gmm-6" else {"m": Values((0.5,))}
+    new = _config(old, typed, given)
+    assert new.source is None and typed.items() <= dataclasses.asdict(new).items()
+    assert (new.field, new.base, new.width) == (old.field, old.base, old.width)
+
+
+def test_a_typed_setting_that_does_not_act_is_refused():
+    with pytest.raises(LatticeFlowsError, match="`points` acts with"):
+        _config(SIX, {"objective": "reverse-kl", "points": "box"}, {})

@@ -76,29 +76,29 @@ def test_what_is_automatic_fits_the_theory():
         ({"couplings": {"m": float("nan")}}, ["m", "finite"]),
         ({"couplings": {"m": (0, float("inf"))}}, ["m", "finite"]),
         ({"couplings": {"m": (1, 0.5)}}, ["m", "rise"]),
-        ({"couplings": {"m": (1, 2, 3)}}, ["m", "LOW:HIGH"]),
+        ({"couplings": {"m": (1, 2, 3)}}, ["m", "(low, high)"]),
         ({"couplings": {"m": "big"}}, ["m", "'big'"]),
-        ({"objective": "magic"}, ["magic", "--objective", "deformation"]),
-        ({"steps": 0}, ["--steps", "at least 1"]),
-        ({"steps": 1.5}, ["--steps", "whole number"]),
-        ({"steps": True}, ["--steps", "whole number"]),
-        ({"learning_rate": 0}, ["--learning-rate", "above 0"]),
-        ({"learning_rate": float("inf")}, ["--learning-rate", "finite"]),
-        ({"curriculum": 1.5}, ["--curriculum", "at most 1"]),
-        ({"x64": 1}, ["--x64", "true or false"]),
+        ({"objective": "magic"}, ["magic", "`objective`", "deformation"]),
+        ({"steps": 0}, ["`steps`", "at least 1"]),
+        ({"steps": 1.5}, ["`steps`", "whole number"]),
+        ({"steps": True}, ["`steps`", "whole number"]),
+        ({"learning_rate": 0}, ["`learning_rate`", "above 0"]),
+        ({"learning_rate": float("inf")}, ["`learning_rate`", "finite"]),
+        ({"curriculum": 1.5}, ["`curriculum`", "at most 1"]),
+        ({"x64": 1}, ["`x64`", "true or false"]),
         ({"objective": "gradient-flow"}, ["no free field", "use deformation"]),
         (
             {"objective": "reverse-kl", "points": "trajectories"},
-            ["--points", "--objective deformation"],
+            ["`points`", '`objective="deformation"`'],
         ),
-        ({"objective": "path-gradient", "penalty": "sum"}, ["--penalty", "leave it out"]),
-        ({"objective": "reverse-kl", "interpolation": "learned"}, ["--interpolation"]),
-        ({"weighted": True}, ["--weighted", "--points trajectories"]),
-        ({"half_box": 3.0}, ["--half-box", "--points box"]),
-        ({"base_curvature": 1.0}, ["--base-curvature", "--base ultralocal"]),
-        ({"base_width": 2.0}, ["--base-width", "--base normal"]),
-        ({"curriculum": 0.5}, ["--curriculum", "range"]),
-        ({"boundary": "samples"}, ["--boundary", "--objective trade"]),
+        ({"objective": "path-gradient", "penalty": "sum"}, ["`penalty`", "leave it out"]),
+        ({"objective": "reverse-kl", "interpolation": "learned"}, ["`interpolation`"]),
+        ({"weighted": True}, ["`weighted`", '`points="trajectories"`']),
+        ({"half_box": 3.0}, ["`half_box`", '`points="box"`']),
+        ({"base_curvature": 1.0}, ["`base_curvature`", '`base="ultralocal"`']),
+        ({"base_width": 2.0}, ["`base_width`", '`base="normal"`']),
+        ({"curriculum": 0.5}, ["`curriculum`", "range"]),
+        ({"boundary": "samples"}, ["`boundary`", '`objective="trade"`']),
         ({"base": "tempered"}, ["no inverse temperature", "tempered"]),
     ],
 )
@@ -118,7 +118,7 @@ TRAINED = dataclasses.asdict(phi4(couplings={"m": 0.25, "alpha": (-0.01, 0.01)})
         (
             {"m": (0.25, 1), "alpha": 0.02},
             ["transport", "trade"],
-            "--alpha a range that holds both",
+            "`alpha` a range that holds both",
         ),
         ({"m": (0.5, 1)}, ["transport"], "m is 0.25 where the flow was trained and 0.5:1 here"),
         ({"alpha": (-0.01, 0.01)}, ["trade"], "give a wider one"),
@@ -168,14 +168,14 @@ def test_a_point_within_what_was_trained_is_completed():
 @pytest.mark.parametrize("values", [{"m": 1.1}, {"m": 0.5, "lam": 0.1}])
 def test_a_point_outside_is_refused_unless_insisted_upon(values):
     config = phi4(couplings={"m": (0.25, 1)})
-    with pytest.raises(LatticeFlowsError, match=r"trained on \(m 0.25:1.*--extrapolate"):
+    with pytest.raises(LatticeFlowsError, match=r"trained on \(m 0.25:1.*`extrapolate=True`"):
         config.check_couplings(values)
     assert config.check_couplings(values, extrapolate=True).items() >= values.items()
 
 
 @pytest.mark.parametrize(
     ("values", "words"),
-    [({}, "e.g. --m 0.25"), ({"m": 0.5, "tilt": 0}, "no coupling tilt")],
+    [({}, "e.g. `m=0.25`"), ({"m": 0.5, "tilt": 0}, "no coupling tilt")],
 )
 def test_a_point_must_be_complete_and_known(values, words):
     with pytest.raises(LatticeFlowsError, match=words):

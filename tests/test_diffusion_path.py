@@ -120,5 +120,5 @@ def test_a_configuration_may_ask_for_it():
 def test_elsewhere_it_is_refused_in_one_line(settings, words):
     with pytest.raises(LatticeFlowsError, match=words) as caught:
         Config(interpolation="diffusion", **settings)
-    assert "--interpolation diffusion" in str(caught.value)
+    assert '`interpolation="diffusion"`' in str(caught.value)
     assert "\n" not in str(caught.value)

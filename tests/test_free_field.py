@@ -19,6 +19,7 @@ from lattice_flows.flows.model import build
 from lattice_flows.io import checkpoint
 from lattice_flows.runs.config import Config
 from lattice_flows.runs.run import Run
+from lattice_flows.scripts.cli import main
 from theories import FreeField, LatticeFlowsError, TransferMatrix
 
 SHAPES = [(7,), (3, 4), (4, 4), (2, 3, 4), (2, 2, 2, 3)]
@@ -173,3 +174,40 @@ def test_evaluate_and_scan_stand_beside_exact_answers_in_two_dimensions(tmp_path
             for name, value in free_answers(FreeField((2, 3)), mass_squared).items():
                 assert float(scan[f"{name}_exact"][i]) == pytest.approx(value, rel=1e-12), name
     assert (tmp_path / "s.png").stat().st_size > 5000
+
+
+FREE = ["free-field", "--sites", "4"]
+
+
+@pytest.mark.parametrize(
+    ("command", "args"),
+    [
+        ("exact", FREE),
+        ("hmc", [*FREE, "-o", "e.nc"]),
+        ("train", ["run", "--theory", *FREE]),
+        ("transfer", ["run", "new"]),
+        ("evaluate", ["run"]),
+        ("sample", ["run", "-o", "e.nc"]),
+        ("scan", ["run"]),
+    ],
+)
+def test_every_command_takes_a_coupling_with_either_dash(command, args):
+    def parsed(flag):
+        return main.commands[command].make_context(command, [*args, flag, "0.25:1:4"]).params
+
+    new = parsed("--mass-squared")
+    assert new == parsed("--mass_squared")
+    assert new["coupling_mass_squared"].values == pytest.approx((0.25, 0.5, 0.75, 1.0))
+
+
+@pytest.mark.parametrize("flag", ["--mass-squared", "--mass_squared"])
+@pytest.mark.parametrize(("lattice", "shape"), [("--sites=6", (6,)), ("--shape=2x3", (2, 3))])
+def test_exact_answers_over_a_range(lattice, shape, flag):
+    done = call("exact", "free-field", lattice, flag, "0.25:1:3", "--json")
+    points = json.loads(done.stdout)["points"]
+    for mass_squared, point in zip((0.25, 0.625, 1), points, strict=True):
+        assert point["couplings"] == {"mass_squared": mass_squared}
+        answers = free_answers(FreeField(shape), mass_squared)
+        assert point["log_z"]["value"] == pytest.approx(answers.pop("log_z"), rel=1e-12)
+        for name, value in answers.items():
+            assert point["observables"][name]["value"] == pytest.approx(value, rel=1e-12), name

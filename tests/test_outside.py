@@ -238,10 +238,11 @@ def test_parts_of_ones_own():
     assert sampler.config.objective == "parts_of_mine.py:Loss"
     del sys.modules["parts_of_mine"]
     with pytest.raises(
-        LatticeFlowsError, match=r"give --load parts_of_mine.py:still, or import it"
+        LatticeFlowsError, match=r"parts_of_mine.py:still is .* not loaded: import it"
     ):
         Run.open("run")
-    assert "--load parts_of_mine.py:still" in refused("sample", "run", "-n", 64, "-o", "f.nc")
+    asked = refused("sample", "run", "-n", 64, "-o", "f.nc")
+    assert "not loaded: give --load parts_of_mine.py:still" in asked
     done = call("sample", "run", "-n", 64, "-o", "f.nc", "--load", "parts_of_mine.py:still")
     assert done.exit_code in (0, 3), done.stderr
 

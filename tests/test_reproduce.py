@@ -235,5 +235,5 @@ def test_trainings_are_kept_and_carried_on(tmp_path, monkeypatch):
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
     other = case._replace(config=replace(config, steps=60))
-    with pytest.raises(LatticeFlowsError, match=r"other settings.*--runs"):
+    with pytest.raises(LatticeFlowsError, match=r"other settings.*`runs`"):
         chains.judge(settings, [other])

@@ -60,7 +60,7 @@ def test_an_existing_run_is_kept_unless_overwritten(run):
     run.append({"step": 1})
     run.finish()
     message = refusal(Run.create, run.path, CONFIG)
-    assert "--resume" in message and "--overwrite" in message
+    assert "`resume=True`" in message and "`overwrite=True`" in message
     other = Config(theory="double-well", shape=(8,))
     fresh = Run.create(run.path, other, overwrite=True)
     assert Run.open(run.path).config == other
@@ -83,7 +83,7 @@ def test_a_file_is_not_a_run_directory(tmp_path):
 
 
 def test_a_missing_run_is_told_how_to_be_made(tmp_path):
-    assert "lattice-flows train" in refusal(Run.open, tmp_path / "no")
+    assert "make it with `train(theory, path=" in refusal(Run.open, tmp_path / "no")
 
 
 def test_a_run_of_a_newer_version_is_refused(run):
@@ -93,7 +93,7 @@ def test_a_run_of_a_newer_version_is_refused(run):
 
 
 def test_a_run_without_checkpoint_says_how_to_get_one(run):
-    assert f"lattice-flows train {run.path} --resume" in refusal(run.load, STATE)
+    assert f"`train(..., path='{run.path}', resume=True)`" in refusal(run.load, STATE)
 
 
 def test_a_disk_that_takes_nothing_is_one_line():

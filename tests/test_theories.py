@@ -308,7 +308,7 @@ def test_shape_may_hold_numpy_integers():
 
 
 def test_unknown_theory_is_refused_naming_the_known_ones():
-    with pytest.raises(LatticeFlowsError, match="'ising'; choose from phi4, phi4-"):
+    with pytest.raises(LatticeFlowsError, match=r"'ising'; choose from phi4, phi4-hopping"):
         theories.make("ising", (4,))
 
 

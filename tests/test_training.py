@@ -256,7 +256,7 @@ def test_steps_that_are_not_finite_are_left_out(tmp_path, monkeypatch):
 def test_a_training_that_diverges_ends_with_the_last_good_checkpoint(tmp_path, monkeypatch):
     run = cheap(tmp_path, monkeypatch, Doomed, steps=400, curriculum=1.0, couplings=RANGE)
     steps = []
-    with pytest.raises(LatticeFlowsError, match=r"diverged at step 280.*--learning-rate") as caught:
+    with pytest.raises(LatticeFlowsError, match=r"diverged at step 280.*`learning_rate`") as caught:
         go(run, report=lambda step, metrics: steps.append(step))
     assert "\n" not in str(caught.value)
     assert steps[-1] == 260  # 221 to 270 were not finite: told at the end of their chunk

@@ -8,6 +8,7 @@ from .coupling import Coupling as Coupling
 from .double_well import DoubleWell as DoubleWell
 from .double_well import DoubleWellCouplings as DoubleWellCouplings
 from .errors import LatticeFlowsError as LatticeFlowsError
+from .errors import NotLoaded as NotLoaded
 from .free_field import FreeField as FreeField
 from .free_field import FreeFieldCouplings as FreeFieldCouplings
 from .free_field import GaussianAnswers as GaussianAnswers
@@ -69,13 +70,11 @@ def find(name: str, origin: str | None = None) -> type[Theory]:
     """
     if (theory := known().get(name) or installed(GROUP, name)) is None:
         if origin is not None:
-            raise LatticeFlowsError(
-                f"this is of a theory of your own, {name} from {origin}, which is not loaded: give "
-                f"--theory {origin}, or import it"
-            )
+            what = f"this is of a theory of your own, {name} from {origin}"
+            raise NotLoaded(what, origin, is_theory=True)
         raise LatticeFlowsError(
-            f"there is no theory {name!r}; choose from {', '.join(known())}, or name one of your "
-            "own: --theory FILE.py:CLASS, or import it"
+            f"there is no theory {name!r}; choose from {', '.join(known())}, or load one of your "
+            "own, FILE.py:CLASS"
         )
     return theory
 

@@ -45,7 +45,7 @@ class DoubleWell(LatticeTheory):
         super().__post_init__()
         if len(self.shape) != 1:
             raise LatticeFlowsError(
-                f"double-well is a path in time: give one number of sites, not shape {self.shape}"
+                f"double-well is a path in time: give one number of sites, not `shape={self.shape}`"
             )
 
     def time_step(self, couplings):

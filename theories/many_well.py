@@ -55,7 +55,8 @@ class ManyWell(Theory):
         super().__post_init__()
         if len(self.shape) != 1 or self.sites % 2:
             raise LatticeFlowsError(
-                f"many-well is made of pairs: give one even number of components, not {self.shape}"
+                "many-well is made of pairs: give one even number of components, "
+                f"not `shape={self.shape}`"
             )
 
     def action(self, phi: jax.Array, couplings) -> jax.Array:

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from .errors import LatticeFlowsError
+from .errors import LatticeFlowsError, NotLoaded
 
 Contract = TypeVar("Contract")
 
@@ -80,9 +80,7 @@ def imported(named: str) -> Any:
     for step in name.split("."):
         found = getattr(found, step, None)
     if found is None:
-        raise LatticeFlowsError(
-            f"{named} is a part of your own, which is not loaded: give --load {named}, or import it"
-        )
+        raise NotLoaded(f"{named} is a part of your own", named, is_theory=False)
     return found
 
 

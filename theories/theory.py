@@ -95,13 +95,13 @@ class Theory(ABC):
         whole = all(isinstance(side, Integral) and not isinstance(side, bool) for side in shape)
         if not shape or not whole or min(shape) < self.least_side:
             raise LatticeFlowsError(
-                f"{self._needs()}, got shape {self.shape!r}; "
-                "give whole numbers such as (16,) or (8, 8)"
+                f"{self._needs()}, got `shape={self.shape!r}`; "
+                "give whole numbers such as `shape=(16,)` or `shape=(8, 8)`"
             )
         if self.own_shape is not None and self.own_shape != shape:
             raise LatticeFlowsError(
-                f"{self.name} has {self.own_shape[0]} components, not shape {self.shape!r}: "
-                "leave --sites out"
+                f"{self.name} has {self.own_shape[0]} components, not `shape={self.shape!r}`: "
+                "leave it out"
             )
         object.__setattr__(self, "shape", tuple(int(side) for side in shape))
 

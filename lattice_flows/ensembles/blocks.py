@@ -70,8 +70,8 @@ class Parts:
             if begun and not resume:
                 if not overwrite:
                     raise LatticeFlowsError(
-                        f"{output} was begun before: carry it on with --resume, "
-                        "or begin anew with --overwrite"
+                        f"{output} was begun before: carry it on with `resume=True`, "
+                        "or begin anew with `overwrite=True`"
                     )
                 parts._clear()
                 begun = False
@@ -79,7 +79,7 @@ class Parts:
                 found = parts.load("record")
                 if found is None:
                     raise LatticeFlowsError(
-                        f"{parts.folder} is damaged: begin anew with --overwrite"
+                        f"{parts.folder} is damaged: begin anew with `overwrite=True`"
                     )
                 refuse_others(output, json.loads(str(found["record"])), record)
             else:
@@ -159,7 +159,7 @@ def refuse_others(output: Path, found: Mapping[str, Any] | None, record: Mapping
             told = f"{there}, not {here}" if len(there + here) < 60 else "differs"
             raise LatticeFlowsError(
                 f"{output} was begun by another command ({name} {told}): "
-                "give another name, or begin anew with --overwrite"
+                "give another name, or begin anew with `overwrite=True`"
             )
 
 
@@ -238,7 +238,7 @@ class Blocks:
                     if found is None:
                         raise LatticeFlowsError(
                             f"{self.parts.folder}/{part}.npz is damaged: "
-                            "give the same command with --resume"
+                            "begin the same work again with `resume=True`"
                         )
                     array = found[name][:, : draws - first]
                     tracks, row = len(array), array.shape[2:]

@@ -35,5 +35,5 @@ def refuse_not_finite(params: Params, whose: str) -> None:
         name = jax.tree_util.keystr(bad[0]).lstrip(".")
         raise LatticeFlowsError(
             f"{whose} has parameters that are not finite ({name}): train a new run, "
-            "with a smaller --learning-rate if this one diverged"
+            "with a smaller `learning_rate` if this one diverged"
         )

@@ -31,7 +31,9 @@ def refuse_existing(path: str | os.PathLike, overwrite: bool = False) -> None:
     """
     path = Path(path)
     if path.is_file() and not overwrite:
-        raise LatticeFlowsError(f"{path} exists: give --overwrite to replace it, or another name")
+        raise LatticeFlowsError(
+            f"{path} exists: give `overwrite=True` to replace it, or another name"
+        )
     _refuse_impossible(path)
     if overwrite:
         _promised.discard(_target(path))

@@ -127,7 +127,9 @@ def _checked(theory: Theory, grid: Sequence[Any], plan: Plan) -> list[Any]:
     with np.errstate(over="ignore"):  # refused here
         points = [jax.tree.map(lambda value: np.asarray(value, dtype), c) for c in grid]
     if not np.isfinite(points).all():
-        raise LatticeFlowsError(f"couplings beyond the range of {dtype}: enable float64 (--x64)")
+        raise LatticeFlowsError(
+            f"couplings beyond the range of {dtype}: enable float64 (`jax_enable_x64=True`)"
+        )
     return points
 
 

@@ -37,7 +37,7 @@ def trained(settings: Settings, name: str, config: Config, source: str | None = 
             run = Run.create(folder, config, start=_start(settings, config, source))
         if run.config != config:
             raise LatticeFlowsError(
-                f"{folder} was made with other settings: move it away, or give another --runs"
+                f"{folder} was made with other settings: move it away, or give other `runs`"
             )
         if not run.finished:
             # the very training of `lattice-flows train`: single precision but for x64 runs

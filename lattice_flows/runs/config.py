@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import theories
-from lattice_flows.runs.options import Options, checked, flag, refuse, show
+from lattice_flows.runs.options import Options, checked, refuse, setting, show
 from lattice_flows.runs.resources import refuse_sites
 from lattice_flows.runs.rules import (
     automatic,
@@ -99,7 +99,7 @@ class Config(Options):
             elif isinstance(trained, tuple):
                 refuse(
                     f"{name} was trained on {show(trained)}: say which value, "
-                    f"e.g. {flag(name)} {show(trained[0])}"
+                    f"e.g. {setting(name, trained[0])}"
                 )
             else:
                 value = trained
@@ -108,7 +108,7 @@ class Config(Options):
             if not (extrapolate or low - slack <= value <= high + slack):
                 refuse(
                     f"{name} = {show(value)} is outside what the run was trained on "
-                    f"({self.trained_on()}); insist with --extrapolate"
+                    f"({self.trained_on()}); insist with `extrapolate=True`"
                 )
             point[name] = value
         theory.validate(theory.from_values(**point))

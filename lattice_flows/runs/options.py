@@ -32,6 +32,14 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def setting(name: str, value: Coupling | str) -> str:
+    """A setting as messages have it: in backticks, as Python spells it."""
+    if isinstance(value, str):
+        return f'`{name}="{value}"`'
+    numbers = ", ".join(map(show, ends(value)))
+    return f"`{name}=({numbers})`" if isinstance(value, tuple) else f"`{name}={numbers}`"
+
+
 def ends(value: Coupling) -> tuple[float, ...]:
     """The value of a coupling that is fixed, or the ends of its range."""
     return value if isinstance(value, tuple) else (value,)
@@ -198,8 +206,8 @@ class Options:
 
 
 def checked(field: dataclasses.Field, value: Any) -> Any:
-    """`value` in the field's own type, or a refusal that names its flag."""
-    kind, rule, name = type(field.default), field.metadata, flag(field.name)
+    """`value` in the field's own type, or a refusal that names the field."""
+    kind, rule, name = type(field.default), field.metadata, f"`{field.name}`"
     if isinstance(value, str):
         value = rule["formerly"].get(value, value)
     if rule["outside"] and callable(value):

@@ -57,11 +57,11 @@ def refuse_training(config: Options) -> None:
     width, batch = config.width, config.batch
     # a hidden layer of every site and configuration, and its derivative
     refuse_memory(
-        f"--batch {batch} of {_count(sites)} sites with --width {width}",
+        f"`batch={batch}` of {_count(sites)} sites with `width={width}`",
         2.0 * number * batch * sites * width,
     )
     # parameters, their gradient and Adam's two moments
-    refuse_memory(f"a network of --width {width}", 4.0 * number * (width**2 + width * sites))
+    refuse_memory(f"a network of `width={width}`", 4.0 * number * (width**2 + width * sites))
 
 
 def memory() -> float:

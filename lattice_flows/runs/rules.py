@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lattice_flows.runs.options import Coupling, Options, ends, flag, refuse, show
+from lattice_flows.runs.options import Coupling, Options, ends, refuse, setting, show
 from theories import GaussianMixture, LatticeTheory, Theory
 from theories.outside import is_outside
 
@@ -61,75 +61,85 @@ def refuse_misfits(theory: Theory, config: Options) -> None:
     gradient = config.objective == "gradient-flow"
     if gradient and isinstance(theory, LatticeTheory) and _local_base(theory) == "mean-field":
         refuse(
-            f"{theory.name} is no free field: --objective gradient-flow begins with a normal "
+            f'{theory.name} is no free field: `objective="gradient-flow"` begins with a normal '
             "base, which does not fit; use deformation"
         )
     if (config.objective in ("transport", "trade")) != (config.source is not None):
         refuse(
-            "--objective transport or trade goes on from a trained flow, and no other does: "
-            "lattice-flows transfer RUN NEW_RUN"
+            '`objective="transport"` or trade goes on from a trained flow, and no other does: '
+            "give the `source` that it goes on from, or leave it out"
         )
     if config.continues and not isinstance(theory, LatticeTheory):
         refuse(
             f"{theory.name} is not on a lattice: no transport goes on from its flow; "
-            "use --objective trade with --boundary samples"
+            'use `objective="trade"` with `boundary="samples"`'
         )
     chosen = tuple(getattr(config, name) for name in _CHOICES)
     if (gradient or "gradient" in chosen) and chosen != OWN["gradient-flow"]:
         refuse(
             "a gradient flow has its own field, base and path: "
-            "use --objective gradient-flow and leave --field, --base and --interpolation out"
+            'use `objective="gradient-flow"` and leave `field`, `base` and `interpolation` out'
         )
     if chosen != OWN["transport"] and (config.continues or set(chosen) & set(OWN["transport"])):
         refuse(
             "a transport between couplings has its own field, base and path: "
-            "leave --field, --base and --interpolation out"
+            "leave `field`, `base` and `interpolation` out"
         )
     if chosen in OWN.values():
         return
+    off = f"{theory.name} is not on a lattice"
     if fits["field"] == "mlp" and field != "mlp":
-        refuse(f"{theory.name} is not on a lattice: --field {field} does not fit, use mlp")
+        refuse(f"{off}: {setting('field', field)} does not fit, use mlp")
     if base == "tempered" and not _has_temperature(theory):
-        refuse(f"{theory.name} has no inverse temperature beta: --base tempered does not fit")
+        refuse(f'{theory.name} has no inverse temperature beta: `base="tempered"` does not fit')
     if fits["base"] in ("normal", "tempered") and base not in ("normal", "tempered"):
-        refuse(f"{theory.name} is not on a lattice: --base {base} does not fit, use normal")
+        refuse(f"{off}: {setting('base', base)} does not fit, use normal")
     if fits["base"] == "gaussian" and base not in ("gaussian", "normal"):
-        refuse(f"{theory.name} is a free field: --base {base} does not fit, use gaussian")
+        refuse(f"{theory.name} is a free field: {setting('base', base)} does not fit, use gaussian")
     if config.interpolation == "coupling" and fits["field"] == "mlp":
-        refuse(f"{theory.name} is not on a lattice: --interpolation coupling does not fit")
+        refuse(f'{off}: `interpolation="coupling"` does not fit')
     if config.interpolation == "constant-wells" and not theory.even:
-        refuse(f"{theory.name} has no wells that φ → -φ relates: use --interpolation linear")
+        refuse(f'{theory.name} has no wells that φ → -φ relates: use `interpolation="linear"`')
+
+
+def idle(config: Options) -> dict[str, str]:
+    """The choices that nothing would look at, and what each acts with."""
+    residual = "deformation" in (config.objective, config.boundary)
+    residual |= config.objective == "gradient-flow" or is_outside(config.objective)
+    deformation = '`objective="deformation"`'
+    acts = {
+        "boundary": (config.objective == "trade", '`objective="trade"`'),
+        "points": (residual, deformation),
+        "penalty": (residual, deformation),
+        "constant": (residual, deformation),
+        "interpolation": (
+            residual or config.interpolation in ("linear", "line"),
+            deformation,
+        ),
+        "weighted": (config.points == "trajectories", '`points="trajectories"`'),
+        "half_box": (
+            config.points == "box" or config.objective == "gradient-flow",
+            '`points="box"`',
+        ),
+        "base_curvature": (config.base == "ultralocal", '`base="ultralocal"`'),
+        "base_width": (config.base in ("normal", "tempered"), '`base="normal"` or tempered'),
+        "curriculum": (
+            bool(config.ranges) and config.objective != "trade",
+            'a coupling range (and no `objective="trade"`)',
+        ),
+    }
+    default = {f.name: f.default for f in dataclasses.fields(config)}
+    return {
+        name: where
+        for name, (useful, where) in acts.items()
+        if not useful and getattr(config, name) != default[name]
+    }
 
 
 def refuse_idle(config: Options) -> None:
     """Refuse a choice that nothing would look at."""
-    residual = "deformation" in (config.objective, config.boundary)
-    residual |= config.objective == "gradient-flow" or is_outside(config.objective)
-    acts = {
-        "boundary": (config.objective == "trade", "--objective trade"),
-        "points": (residual, "--objective deformation"),
-        "penalty": (residual, "--objective deformation"),
-        "constant": (residual, "--objective deformation"),
-        "interpolation": (
-            residual or config.interpolation in ("linear", "line"),
-            "--objective deformation",
-        ),
-        "weighted": (config.points == "trajectories", "--points trajectories"),
-        "half_box": (
-            config.points == "box" or config.objective == "gradient-flow",
-            "--points box",
-        ),
-        "base_curvature": (config.base == "ultralocal", "--base ultralocal"),
-        "base_width": (config.base in ("normal", "tempered"), "--base normal or tempered"),
-        "curriculum": (
-            bool(config.ranges) and config.objective != "trade",
-            "a coupling range (and no --objective trade)",
-        ),
-    }
-    for f in dataclasses.fields(config):
-        useful, where = acts.get(f.name, (True, ""))
-        if not useful and getattr(config, f.name) != f.default:
-            refuse(f"{flag(f.name)} acts with {where} alone: leave it out")
+    for name, where in idle(config).items():
+        refuse(f"`{name}` acts with {where} alone: leave it out")
 
 
 def refuse_source(theory: Theory, config: Options, source: Options) -> None:
@@ -137,13 +147,14 @@ def refuse_source(theory: Theory, config: Options, source: Options) -> None:
     if (source.theory, source.shape) != (theory.name, theory.shape):
         refuse(
             f"the flow to go on from is of {source.theory} on {_sizes(source.shape)}, not of "
-            f"{theory.name} on {_sizes(theory.shape)}: --objective {config.objective} goes between "
-            "couplings alone, --objective deformation to other lattices"
+            f"{theory.name} on {_sizes(theory.shape)}: "
+            f"{setting('objective', config.objective)} goes between "
+            'couplings alone, `objective="deformation"` to other lattices'
         )
     if not config.ranges:
         refuse(
-            f"--objective {config.objective} goes to a range of couplings, LOW:HIGH: "
-            "give one a range"
+            f"{setting('objective', config.objective)} goes to a range of couplings: "
+            f"give one, `{next(iter(config.couplings))}=(low, high)`"
         )
     trained = {name: (ends(known)[0], ends(known)[-1]) for name, known in source.couplings.items()}
     for name, value in config.couplings.items():
@@ -158,7 +169,7 @@ def refuse_source(theory: Theory, config: Options, source: Options) -> None:
         if lost:
             refuse(
                 f"{name} is {show(known)} where the flow was trained and {show(value)} here: "
-                f"give {flag(name)} a range that holds both, or leave it out"
+                f"give `{name}` a range that holds both, or leave it out"
             )
     within = all(
         trained[name][0] <= end <= trained[name][1]
@@ -185,7 +196,7 @@ def refuse_unsampled(theory: Theory, config: Options, trained: Options) -> None:
         if theory.exact(theory.from_values(**point)) is None:
             refuse(
                 f"no draws of {theory.name} are known at {trained.trained_on()}: "
-                "use --objective deformation, or --boundary deformation or reverse-kl"
+                'use `objective="deformation"`, or `boundary="deformation"` or reverse-kl'
             )
 
 
@@ -193,13 +204,13 @@ def refuse_diffusion(theory: Theory, couplings: Mapping[str, Coupling]) -> None:
     """Refuse the diffusion path where it has no closed form."""
     if not isinstance(theory, GaussianMixture):
         refuse(
-            f"{theory.name} is no Gaussian mixture: --interpolation diffusion does not fit, "
+            f'{theory.name} is no Gaussian mixture: `interpolation="diffusion"` does not fit, '
             "use linear or learned"
         )
     if couplings["beta"] != 1:
         refuse(
-            f"--interpolation diffusion is known at beta 1 alone, not {show(couplings['beta'])}: "
-            "leave --beta out, or use linear or learned"
+            f'`interpolation="diffusion"` is known at beta 1 alone, not {show(couplings["beta"])}: '
+            "leave `beta` out, or use linear or learned"
         )
 
 
@@ -228,10 +239,10 @@ def checked_couplings(theory: Theory, given: Mapping[str, Any]) -> dict[str, Cou
         value = given.get(name, float(default))
         given_ends = _numbers(value)
         if len(given_ends) not in (1, 2) or not all(map(math.isfinite, given_ends)):
-            refuse(f"coupling {name} must be a finite value or a range LOW:HIGH, not {value!r}")
+            refuse(f"coupling {name} must be a finite value or a range (low, high), not {value!r}")
         low, high = given_ends[0], given_ends[-1]
         if len(given_ends) == 2 and not low < high:
-            refuse(f"the range of {name} must rise, LOW:HIGH, not {show((low, high))}")
+            refuse(f"a range must rise, (low, high), not {setting(name, (low, high))}")
         couplings[name] = (low, high) if len(given_ends) == 2 else low
     for end in (min, max):
         theory.validate(theory.from_values(**{k: end(ends(v)) for k, v in couplings.items()}))

@@ -99,8 +99,7 @@ class Run:
         directory = Path(path)
         if not directory.exists():
             raise LatticeFlowsError(
-                f"{directory} does not exist: make it with "
-                f"lattice-flows train {directory} --theory … --sites …"
+                f"{directory} does not exist: make it with `train(theory, path={str(directory)!r})`"
             )
         if not (directory / CONFIG).is_file():
             raise LatticeFlowsError(f"{directory} is not a run directory: it has no {CONFIG}")
@@ -189,7 +188,8 @@ class Run:
         """
         if not self.has_checkpoint:
             raise LatticeFlowsError(
-                f"{self.path} has no checkpoint yet: lattice-flows train {self.path} --resume"
+                f"{self.path} has no checkpoint yet: "
+                f"`train(..., path={str(self.path)!r}, resume=True)`"
             )
         tree = checkpoint.load(self.path / CHECKPOINT, template, subset=subset, config=self.digest)
         if changes := self.version_changes():
@@ -249,8 +249,8 @@ def refuse_occupied(path: str | os.PathLike[str], overwrite: bool = False) -> No
     _refuse_foreign(directory)
     if (directory / CONFIG).exists() and not overwrite:
         raise LatticeFlowsError(
-            f"{directory} holds a run already: carry it on with --resume, "
-            "or replace it with --overwrite"
+            f"{directory} holds a run already: carry it on with `resume=True`, "
+            "or replace it with `overwrite=True`"
         )
 
 

@@ -255,7 +255,7 @@ def advance(
     if int(state.skipped) >= min(allowed, total):
         raise LatticeFlowsError(
             f"the training diverged at step {int(state.step)} (the gradient is not finite); the "
-            "last good checkpoint is kept: train a new run with a smaller --learning-rate"
+            "last good checkpoint is kept: train a new run with a smaller `learning_rate`"
         )
     return state, _means(parts)
 
@@ -295,7 +295,7 @@ def train(
         if run.config.source is not None and not run.has_start:
             raise LatticeFlowsError(
                 f"{run.path} has lost what it takes over from the run that it goes on from: "
-                "make it anew with lattice-flows transfer RUN NEW_RUN"
+                "make it anew, by a transfer of that run"
             )
         start = run.start(trainer.shapes(key).params._asdict()) if run.has_start else {}
         state = trainer.init(key, Params(*map(start.get, Params._fields)))

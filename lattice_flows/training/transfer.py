@@ -64,8 +64,9 @@ def transferred(params: Params, old: Config, new: Config) -> Params:
     fits = same_lattice if new.field == "mlp" else new.field in _BY_SITE
     if not (same_lattice and same_ranges) and (not fits or learned):
         raise LatticeFlowsError(
-            "a flow with --field mlp keeps its lattice, one with --field convolutional, a learned "
-            "path or a network for C_t its ranges, too: change the values of fixed couplings alone"
+            'a flow with `field="mlp"` keeps its lattice, one with `field="convolutional"`, a '
+            "learned path or a network for C_t its ranges, too: change the values of fixed "
+            "couplings alone"
         )
     field = params.field
     if not (same_lattice and same_ranges):

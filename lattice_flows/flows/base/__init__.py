@@ -35,7 +35,7 @@ def make_base(
     if name == "gaussian":
         return Gaussian(theory)
     if theory.is_free:
-        raise LatticeFlowsError(f"{theory.name} is a free field: use --base gaussian")
+        raise LatticeFlowsError(f'{theory.name} is a free field: use `base="gaussian"`')
     if name == "ultralocal":
         return Ultralocal(theory, curvature)
     return MeanField(theory, tuple(ranges.items()))
