@@ -10,13 +10,13 @@ from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the commands do; before numpy is loaded
 
-# Compiling takes most of the time, and half as long with XLA's former way to write a loop. A flag
-# that XLA doesn't know ends the process, so another one tries it. xdist's workers inherit it.
-FLAG = "--xla_cpu_use_fusion_emitters=false"
+# Compiling takes most of the time, and half of that with XLA's former way to write loops. A flag
+# that XLA doesn't know ends a process, so another one tries it first; xdist's workers inherit it.
 if "XLA_FLAGS" not in os.environ:
+    os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
     trial = [sys.executable, "-c", "import jax; jax.devices()"]
-    known = subprocess.run(trial, env={**os.environ, "XLA_FLAGS": FLAG}, capture_output=True)
-    os.environ["XLA_FLAGS"] = FLAG if known.returncode == 0 else ""
+    if subprocess.run(trial, capture_output=True).returncode != 0:
+        del os.environ["XLA_FLAGS"]
 
 from lattice_flows.runs import compile_cache
 
