@@ -119,7 +119,7 @@ def test_three_kills(name, tmp_path, run, environment, rng):
     kill(name, 3, tmp_path, run, environment, rng)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["sample", "scan", "hmc"])
 def test_34_kills(name, tmp_path, run, environment, rng):
     kill(name, 34, tmp_path, run, environment, rng)
