@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN ?= runs/phi4-cycle
 
-.PHONY: scan test test-slow lint typecheck wheel-check clean help
+.PHONY: scan test test-all test-slow lint typecheck wheel-check clean help
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make scan         train one flow of phi4 theory on the cycle and plot it against m"
-	@echo "make test         run the tests; make test-slow: the thorough ones, for hours"
+	@echo "make test         run the fast tests; make test-all: those that take minutes, too"
+	@echo "make test-slow    run the slow tests alone, with thorough searches, for hours"
 	@echo "make lint         check style; make typecheck: check types"
 	@echo "make wheel-check  build a wheel and use it in an empty environment"
 	@echo "make clean        remove the environment and caches; runs and results stay"
@@ -22,10 +23,13 @@ scan: $(VENV)/runtime
 	$(BIN)/lattice-flows scan $(RUN) --m 0.25:1:16 -n 16384 -o scan.nc --plot scan.png --overwrite
 
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -n auto --dist loadscope
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+test-all: $(VENV)/dev
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not thorough'
 
 test-slow: $(VENV)/dev
-	$(BIN)/python -m pytest -n auto --dist loadscope -m slow
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'slow or thorough'
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the commands do; before numpy is loaded
 
+# Compiling takes most of the time, and half of that with XLA's former way to write loops. A flag
+# that XLA doesn't know ends a process, so another one tries it first; xdist's workers inherit it.
+if "XLA_FLAGS" not in os.environ:
+    os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
+    trial = [sys.executable, "-c", "import jax; jax.devices()"]
+    if subprocess.run(trial, capture_output=True).returncode != 0:
+        del os.environ["XLA_FLAGS"]
+
 from lattice_flows.runs import compile_cache
 
-# Compiling takes most of the time: programs are kept from one run of the tests to the next, for the
+# Programs are kept from one run of the tests to the next, for the
 # processes that tests start, too, and never in the user's own cache. Before jax is loaded.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     compile_cache.use(Path(__file__).parents[1] / ".pytest_cache" / "jax")

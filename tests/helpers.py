@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -109,7 +109,11 @@ def linear_setting(flow: Flow, couplings: Couplings, batch: int, **more: Any) ->
 
 
 def untrained(settings: Settings, name: str, config: Config, source: str | None = None) -> Sampler:
-    """In place of `reproduce.runs.trained`: the flow of `config` as it begins."""
+    """In place of `papers.runs.trained`: the flow of `config` as it begins, but a small one."""
+    small = {"width": 4, "ode_steps": 4}
+    if config.source is not None:
+        config = replace(config, source={**config.source, **small})
+    config = replace(config, **small)
     model = build(config)
     return Sampler(config, model, model.init(jax.random.key(config.seed)), {})
 

@@ -64,7 +64,7 @@ def test_a_few_malformed_inputs(family, sound, tmp_path):
     report(family, FAMILIES[family] // 14, sound, tmp_path, seed=0)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("family", FAMILIES)
 def test_thousands_of_malformed_inputs(family, sound, tmp_path):
     report(family, FAMILIES[family], sound, tmp_path, seed=1)

@@ -20,7 +20,7 @@ main()
 """
 COMMANDS = {
     "sample": "sample RUN --m -1 -n 40000",
-    "scan": "scan RUN --m -1.2:-0.8:6 -n 3000 --combine",
+    "scan": "scan RUN --m -1.2:-0.8:4 -n 3000 --combine",
     "hmc": "hmc phi4 --sites 4 --m 0.5 -n 6000 --chains 8",
 }
 SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP]
@@ -119,7 +119,7 @@ def test_three_kills(name, tmp_path, run, environment, rng):
     kill(name, 3, tmp_path, run, environment, rng)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["sample", "scan", "hmc"])
 def test_34_kills(name, tmp_path, run, environment, rng):
     kill(name, 34, tmp_path, run, environment, rng)

@@ -121,12 +121,13 @@ def test_wide_points_are_those_of_both_and_walkers_of_a_stretched_mean():
     """They have the weights of own points: none for C_t. What fluctuates about the mean is kept."""
     made = problem("stretched")
     params = Params((), jnp.float64(1.0))
-    draw_key = jax.random.key(3)
+    groups = 4000
+    phi = jax.random.normal(jax.random.key(2), (groups, 12, 4))  # of no need to follow p_t
+    state = Walkers(phi, jnp.linspace(0, 1, groups), jnp.zeros((groups, 0)), jnp.zeros(groups))
     found = {}
     for points in ("mixed", "stretched"):
-        source = SOURCES[points](made)
-        state = source.init(params, jax.random.key(2))
-        found[points] = jax.jit(source.draw)(params, state, draw_key, OPEN)[0]
+        draw = jax.jit(SOURCES[points](made).draw)
+        found[points] = draw(params, state, jax.random.key(3), OPEN)[0]
     both, wide = found["mixed"], found["stretched"]
     count = both.phi.shape[1]
     np.testing.assert_array_equal(wide.phi[:, :count], both.phi)

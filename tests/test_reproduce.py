@@ -191,7 +191,8 @@ def test_trainings_are_kept_and_carried_on(tmp_path, monkeypatch):
     The rows are those of the variables, the exact ones those of the transfer matrix.
     """
     monkeypatch.setattr(chains, "_DRAWS", 512)
-    config = Config("phi4", (16,), {"m": 0.25, "alpha": 0.01}, steps=40, batch=64, width=8)
+    small = {"field": "convolutional", "base": "ultralocal", "width": 4, "ode_steps": 4}
+    config = Config("phi4", (16,), {"m": 0.25, "alpha": 0.01}, steps=40, batch=64, **small)
     case = chains.Case("m = 0.25", "a", config, {"free_energy": Estimate(-9.78, 0.001)})
     folder = tmp_path / "a-0"
 

@@ -89,7 +89,8 @@ def test_all_draws_are_paid_for_until_errors_are_small(small, monkeypatch):
 
 @jax.numpy_dtype_promotion("standard")  # optax leans on it
 def test_flow_that_is_kept_in_no_run_is_that_of_a_run(tmp_path):
-    config = Config("phi4", (4,), {"m": 0.3}, steps=30, batch=64, seed=3)
+    plain = {"field": "convolutional", "base": "ultralocal", "width": 4, "ode_steps": 4}
+    config = Config("phi4", (4,), {"m": 0.3}, steps=30, batch=64, seed=3, **plain)
     fresh, seconds = train_afresh(Settings(), config)
     run = Run.create(tmp_path / "run", config)
     with jax.enable_x64(False):

@@ -11,7 +11,8 @@ from lattice_flows.papers.runs import trained
 from lattice_flows.runs.config import Config
 
 SMALL = {"width": 3, "batch": 32, "steps": 25, "ode_steps": 4}
-POINT = Config("phi4", (3,), {"m": -1.0, "lam": 1.0}, **SMALL)
+PLAIN = {"field": "convolutional", "base": "ultralocal", "objective": "reverse-kl"}
+POINT = Config("phi4", (3,), {"m": -1.0, "lam": 1.0}, **SMALL, **PLAIN)
 LINE = Config(
     "phi4",
     (3,),

@@ -203,7 +203,7 @@ def test_trade_sees_that_the_exact_fields_are_right(free):
 def test_trade_follows_the_derivative_by_the_couplings(carried):
     """Its ∂_t log q is that of Flow.sensitivities, which has it by another way, along the line."""
     model, params = carried.model, carried.params
-    objective, end = Trade(model.problem), double(Phi4Couplings(0.4, 0.25, 0.05))
+    objective, end = Trade(Problem.of(model)), double(Phi4Couplings(0.4, 0.25, 0.05))
     state = objective.init(params, jax.random.key(8))
     start = (state.phi[0, :5], state.log_q[0, :5], state.score[0, :5])
     phi, log_q, score = jax.jit(objective._trajectories)(params, start, end)
@@ -253,7 +253,7 @@ def test_lines_begin_with_draws_of_where_the_flow_was_trained_nearest(free):
 
 
 def test_trade_ends_lie_on_the_surface_of_the_box(carried):
-    ends = Trade(carried.model.problem).ends
+    ends = Trade(Problem.of(carried.model)).ends
     assert ends.shape == (32, 2) and np.abs(ends - 0.5).max(axis=1) == pytest.approx(0.5)
     corner = (ends > 0.5) @ [1, 2]
     assert np.bincount(corner).min() >= 6  # all quarters of it
@@ -262,7 +262,7 @@ def test_trade_ends_lie_on_the_surface_of_the_box(carried):
 def test_units_grow_as_the_modes_of_the_draws_do(carried):
     """⟨w, s + ∇S⟩ where s + ∇S is the same everywhere, with w by numpy from the velocities."""
     model, params = carried.model, carried.params
-    objective, theta = Trade(model.problem), double(Phi4Couplings(0.4, 0.25, 0.05))
+    objective, theta = Trade(Problem.of(model)), double(Phi4Couplings(0.4, 0.25, 0.05))
     rng = np.random.default_rng(11)
     phi = jnp.asarray(rng.normal(0.5, 1, (6, *carried.theory.shape)))
     velocity = jnp.asarray(rng.normal(0, 1, phi.shape)) + 0.7 * phi
@@ -277,7 +277,7 @@ def test_units_grow_as_the_modes_of_the_draws_do(carried):
 
 
 def test_front_moves_out_where_weights_are_good_and_back_where_not(carried):
-    objective, params = Trade(carried.model.problem), carried.params
+    objective, params = Trade(Problem.of(carried.model)), carried.params
     state = objective.init(params, jax.random.key(12))
     loss = jax.jit(objective.loss)
     for key in jax.random.split(jax.random.key(13), 3):

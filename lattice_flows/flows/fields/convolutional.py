@@ -25,7 +25,8 @@ def convolutional(
 ) -> Field:
     """The field for `theory`: `channels` features each of tanh and sine, `width` of the embedding
     of time and couplings."""
-    classes = distance_classes(theory.shape)
+    # of 32 bits: jax takes no others in single precision first and then in double
+    classes = distance_classes(theory.shape).astype(np.int32)
 
     def function(t, phi, couplings):
         hidden = embed(t, couplings, ranges, width)
