@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN ?= runs/phi4-cycle
 
-.PHONY: scan test test-slow lint typecheck wheel-check clean help
+.PHONY: scan test test-slow lint typecheck docs wheel-check clean help
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make scan         train one flow of phi4 theory on the cycle and plot it against m"
 	@echo "make test         run the tests; make test-slow: the thorough ones, for hours"
 	@echo "make lint         check style; make typecheck: check types"
+	@echo "make docs         build the documentation into build/docs"
 	@echo "make wheel-check  build a wheel and use it in an empty environment"
 	@echo "make clean        remove the environment and caches; runs and results stay"
 
@@ -34,6 +35,9 @@ lint: $(VENV)/dev
 typecheck: $(VENV)/dev
 	$(BIN)/pyright
 
+docs: $(VENV)/docs
+	$(BIN)/python -m sphinx -q -b html -W --keep-going docs build/docs
+
 wheel-check: $(VENV)/dev
 	PYTHON=$(BIN)/python .ci/wheel-check
 
@@ -52,3 +56,7 @@ $(VENV)/runtime: pyproject.toml | $(BIN)/python
 $(VENV)/dev: pyproject.toml | $(BIN)/python
 	$(PIP) install -e '.[dev]'
 	@touch $@ $(VENV)/runtime
+
+$(VENV)/docs: pyproject.toml | $(BIN)/python
+	$(PIP) install -e '.[dev,docs]'
+	@touch $@ $(VENV)/dev $(VENV)/runtime

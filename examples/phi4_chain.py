@@ -21,7 +21,7 @@ from theories import Phi4  # noqa: E402
 
 # %%
 theory = Phi4((16,))
-sampler = train(theory, {"m": (0.25, 0.75)}, steps=400, batch=512)
+sampler = train(theory, {"m": (0.25, 0.5)}, steps=400, batch=512)
 
 # %% [markdown]
 # ## Draws at one coupling
@@ -66,13 +66,13 @@ left.legend()
 # The same flow serves the whole range.
 
 # %%
-grid = [theory.from_values(m=m) for m in np.linspace(0.25, 0.75, 6)]
+grid = [theory.from_values(m=m) for m in np.linspace(0.25, 0.5, 6)]
 chi = [
     drawn.measure().observables["susceptibility_abs"]
     for drawn in sampler.draw_grid(grid, jax.random.key(1), 4096)
 ]
 right.errorbar([c.m for c in grid], [x.value for x in chi], [x.stderr for x in chi], fmt="o")
-dense = [theory.from_values(m=m) for m in np.linspace(0.25, 0.75, 41)]
+dense = [theory.from_values(m=m) for m in np.linspace(0.25, 0.5, 41)]
 curve = [theory.exact(c).susceptibility_abs for c in dense]
 right.plot([c.m for c in dense], curve, color="black")
 right.set(xlabel="m", ylabel="χ of |M|")
