@@ -16,8 +16,8 @@ from observables import magnetization  # noqa: E402
 from theories import Phi4  # noqa: E402
 
 # %% [markdown]
-# The action is S = Σ (φ_x - φ_{x+1})² + Σ [-m φ_x² + λ (φ_x - α)⁴], with λ = 1/16 and α = 0.01 unless
-# they are given. For m > 0 there are two wells, and the small α makes one of them the deeper one.
+# The action is S = Σ (φ_x - φ_{x+1})² + Σ [-m φ_x² + λ (φ_x - α)⁴], with λ = 1/16 and α = 0.01
+# unless they are given. For m > 0 there are two wells, and the small α makes one the deeper one.
 
 # %%
 theory = Phi4((16,))

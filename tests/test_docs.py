@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 import jax
 import pytest
+from command_line import call
 
 from lattice_flows.runs.options import Options
 from lattice_flows.scripts.cli import main
@@ -42,15 +43,13 @@ def small(code: str) -> str:
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
-    """A folder with the files that pages speak of."""
+    """A folder with the file that pages speak of, and jax as readers have it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("MPLBACKEND", "agg")
     held = sys.modules.pop("anharmonic", None)
     shutil.copy(ROOT / "examples" / "anharmonic.py", tmp_path)
-    for name in ("scan.nc", "low.nc", "high.nc"):
-        shutil.copy(ROOT / "data" / "scan_phi4_cycle16.nc", tmp_path / name)
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # a reader's jax
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield tmp_path
     sys.modules.pop("anharmonic", None)
     if held is not None:
@@ -63,6 +62,10 @@ def named(page: Path) -> str:
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=named)
 def test_python_of_a_page_runs(page, workplace):
+    if page.name == "files.md":  # that there are files is what it begins with
+        for name, m in {"scan": "0.25:1:4", "low": "0.25:0.5:2", "high": "0.75:1:2"}.items():
+            made = call("exact", "phi4", "--sites", 2, "--m", m, "-o", f"{name}.nc")
+            assert made.exit_code == 0, made.output
     namespace = {"__name__": "page"}
     for code in blocks(page, "python"):
         exec(compile(small(code), named(page), "exec"), namespace)
@@ -129,7 +132,7 @@ def test_commands_are_found_in_blocks_and_in_text():
 
 
 def test_a_wrong_option_is_seen():
-    with pytest.raises(click.ClickException, match="no such option|No such option"):
+    with pytest.raises(click.ClickException, match=r"(?i)no such option"):
         parse(shlex.split("train runs/cycle --theory phi4 --sits 16"))
 
 
