@@ -23,7 +23,9 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 NOTEBOOKS = [ROOT / "examples" / name for name in ("phi4_chain.py", "own_theory.py")]
 SMALL = {
     r"\bsteps=\d+": "steps=2",
-    r"\bbatch=\d+": "batch=32, width=4, ode_steps=4",
+    # what compiles fast: no base to be fitted, no walkers to be annealed
+    r"\bbatch=\d+": 'batch=32, width=4, ode_steps=4, base="ultralocal", points="trajectories", '
+    'field="convolutional"',
     r"\b(4096|8192)\b": "128",
     r"\(16,\)": "(8,)",  # one lattice, so that pages share what is compiled
 }
