@@ -17,6 +17,7 @@ language = "en"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx_click"]
 exclude_patterns = ["Thumbs.db", ".DS_Store"]
 default_role = "code"
+smartquotes = False  # of -- they would make a dash
 
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
