@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN ?= runs/phi4-cycle
 
-.PHONY: scan test test-all test-slow lint typecheck wheel-check clean help
+.PHONY: scan test test-all test-slow lint typecheck docs wheel-check clean help
 .DELETE_ON_ERROR:
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make test         run the fast tests; make test-all: those that take minutes, too"
 	@echo "make test-slow    run the slow tests alone, with thorough searches, for hours"
 	@echo "make lint         check style; make typecheck: check types"
+	@echo "make docs         build the documentation into build/docs"
 	@echo "make wheel-check  build a wheel and use it in an empty environment"
 	@echo "make clean        remove the environment and caches; runs and results stay"
 
@@ -38,6 +39,9 @@ lint: $(VENV)/dev
 typecheck: $(VENV)/dev
 	$(BIN)/pyright
 
+docs: $(VENV)/docs
+	$(BIN)/python -m sphinx -q -b html -W --keep-going docs build/docs
+
 wheel-check: $(VENV)/dev
 	PYTHON=$(BIN)/python .ci/wheel-check
 
@@ -56,3 +60,7 @@ $(VENV)/runtime: pyproject.toml | $(BIN)/python
 $(VENV)/dev: pyproject.toml | $(BIN)/python
 	$(PIP) install -e '.[dev]'
 	@touch $@ $(VENV)/runtime
+
+$(VENV)/docs: pyproject.toml | $(BIN)/python
+	$(PIP) install -e '.[dev,docs]'
+	@touch $@ $(VENV)/dev $(VENV)/runtime
