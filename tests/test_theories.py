@@ -309,7 +309,6 @@ def test_shape_may_hold_numpy_integers():
     assert Phi4((4, 6)).sites == 24
 
 
-@pytest.mark.usefixtures("unchecked")
 def test_unknown_theory_is_refused_naming_the_known_ones():
     with pytest.raises(LatticeFlowsError, match=r"'ising'; choose from phi4, double-well"):
         theories.make("ising", (4,))

@@ -33,6 +33,10 @@ from lattice_flows.flows.fields import Field
 from lattice_flows.flows.params import Params, in_precision_of
 from theories.shapes import Array, Configuration, Configurations, Point, Scalar
 
+Times = Float[np.ndarray, " times"]
+Saved = Float[Array, " times n *shape"]
+"""Configurations at several times."""
+
 
 @dataclass(frozen=True)
 class Flow:
@@ -62,8 +66,8 @@ class Flow:
         couplings: Point,
         start: float = 0.0,
         end: float = 1.0,
-        save_at: Float[np.ndarray, " times"] | None = None,
-    ) -> tuple[Float[Array, " *times n *shape"], Float[Array, " *times n"]]:
+        save_at: Times | None = None,
+    ) -> tuple[Configurations | Saved, Float[Array, " n"] | Float[Array, "times n"]]:
         """Carry configurations at one set of couplings from time `start` to `end`.
 
         Returns them and their change of log q: -∫∇·V dt along the way. With `save_at`, rising
@@ -113,11 +117,11 @@ class Flow:
         log_q: Float[Array, " n"],
         score: Configurations,
         couplings: Point,
-        save_at: Float[np.ndarray, " times"] | None = None,
+        save_at: Times | None = None,
     ) -> tuple[
-        Float[Array, " *times n *shape"],
-        Float[Array, " *times n"],
-        Float[Array, " *times n *shape"],
+        Configurations | Saved,
+        Float[Array, " n"] | Float[Array, "times n"],
+        Configurations | Saved,
     ]:
         """Carry configurations of known log q and score from t = 0 to 1.
 
@@ -204,7 +208,7 @@ class Flow:
         params: Params,
         start: float = 0.0,
         end: float = 1.0,
-        save_at: Float[np.ndarray, " times"] | None = None,
+        save_at: Times | None = None,
     ) -> Any:
         """The solution of state' = rhs(t, state, params) at `end`, or at the times `save_at`."""
         if save_at is None:
@@ -250,9 +254,7 @@ class _Steps(diffrax.StepTo):
         return self.ts[1], 2
 
 
-def _steps(
-    start: float, end: float, count: int, save_at: Float[np.ndarray, " times"]
-) -> Float[np.ndarray, " steps"]:
+def _steps(start: float, end: float, count: int, save_at: Times) -> Float[np.ndarray, " steps"]:
     """Where the solver's steps end: `count` equal ones, and the times to be saved among them."""
     times = np.linspace(start, end, count + 1)
     close = 1e-6 * abs(end - start)  # steps shorter than this would only add rounding

@@ -4,13 +4,14 @@ An objective turns parameters into a loss, and may carry a state (walkers, runni
 step to step. Adding one is a file beside this one and a line in `OBJECTIVES`.
 """
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 
 from lattice_flows.flows.params import Params
 
 
+@runtime_checkable
 class Objective(Protocol):
     """A loss for what is trained. Every array of the state has a fixed shape and dtype."""
 

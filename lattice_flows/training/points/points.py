@@ -3,7 +3,7 @@
 Adding a source is a file beside this one and a line in `SOURCES`.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 
@@ -26,6 +26,7 @@ class Points(NamedTuple):
     weight: jax.Array
 
 
+@runtime_checkable
 class Source(Protocol):
     """Where points come from. It may keep a state; nothing is differentiated through it."""
 
