@@ -59,6 +59,7 @@ def test_a_weight_that_is_no_number_is_refused(function, bad):
 
 
 @pytest.mark.parametrize("shape", [(0,), (3, 2), ()])
+@pytest.mark.usefixtures("unchecked")
 def test_log_weights_of_another_shape_are_refused(shape):
     with pytest.raises(LatticeFlowsError, match="shape"):
         kish_ess(np.zeros(shape))

@@ -64,8 +64,8 @@ class Flow:
         params: Params,
         phi: Configurations,
         couplings: Point,
-        start: float = 0.0,
-        end: float = 1.0,
+        start: Scalar | float = 0.0,
+        end: Scalar | float = 1.0,
         save_at: Times | None = None,
     ) -> tuple[Configurations | Saved, Float[Array, " n"] | Float[Array, "times n"]]:
         """Carry configurations at one set of couplings from time `start` to `end`.
@@ -206,8 +206,8 @@ class Flow:
         rhs: Callable[[Any, Any, Any], Any],
         state: Any,
         params: Params,
-        start: float = 0.0,
-        end: float = 1.0,
+        start: Scalar | float = 0.0,
+        end: Scalar | float = 1.0,
         save_at: Times | None = None,
     ) -> Any:
         """The solution of state' = rhs(t, state, params) at `end`, or at the times `save_at`."""

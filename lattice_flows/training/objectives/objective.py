@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 
 from lattice_flows.flows.params import Params
+from theories.shapes import Scalar
 
 
 @runtime_checkable
@@ -19,9 +20,9 @@ class Objective(Protocol):
         """The state to begin with."""
 
     def loss(
-        self, params: Params, state: Any, key: jax.Array, fraction: jax.Array
-    ) -> tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]:
-        """The loss, a scalar, with the new state and scalar metrics.
+        self, params: Params, state: Any, key: jax.Array, fraction: Scalar
+    ) -> tuple[Scalar, tuple[Any, dict[str, Scalar]]]:
+        """The loss, with the new state and metrics.
 
         `fraction` in (0, 1] is how far the coupling ranges are open (curriculum).
         """
