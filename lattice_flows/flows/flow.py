@@ -214,7 +214,7 @@ class Flow:
         if save_at is None:
             times = jnp.linspace(start, end, self.steps + 1)
         else:
-            times = jnp.asarray(_steps(start, end, self.steps, save_at))
+            times = jnp.asarray(_steps(float(start), float(end), self.steps, save_at))
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(rhs),
             diffrax.Tsit5(),
