@@ -15,7 +15,7 @@ from jaxtyping import Bool
 from theories.shapes import Array, Configuration, Scalar
 
 
-def flip_cluster(key: jax.Array, phi: Configuration, coupling: Scalar) -> Configuration:
+def flip_cluster(key: jax.Array, phi: Configuration, coupling: Scalar | float) -> Configuration:
     """One configuration with one of its clusters flipped; J = `coupling` ≥ 0."""
     bond_key, seed_key = jax.random.split(key)
     axes = range(phi.ndim)
