@@ -10,6 +10,7 @@ from math import ceil, inf
 from numbers import Integral
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import ArrayLike, NDArray
 
 from theories.errors import LatticeFlowsError
@@ -23,6 +24,8 @@ from .mixing import Mixing, agreement, frozen_chains, split_r_hat
 
 Array = NDArray[np.float64]
 Function = Callable[[Array], ArrayLike]
+Samples = Float[np.ndarray, "n k"]
+"""k measurements on each of n draws, chain by chain."""
 
 # Blocks of so many autocorrelation times are taken as independent.
 _BLOCK = 4.0
@@ -41,13 +44,12 @@ def as_chains(chains: int, n: int, log_weights: ArrayLike | None) -> int:
 
 
 def measure_chains(
-    function: Function, samples: Array, chains: int, names: Sequence[str]
+    function: Function, samples: Samples, chains: int, names: Sequence[str]
 ) -> tuple[list[Estimate], Mixing]:
     """Estimates of a function of averages over chains, and how the chains mix.
 
     Arguments:
         function: maps averages (..., k) to results (..., p), vectorised over leading axes.
-        samples: (n, k), k measurements on each of n draws, chain by chain.
         chains: the number of chains, all of the same length.
         names: of the p results.
 
@@ -70,7 +72,7 @@ def measure_chains(
     return _with_intervals(function, samples, chains, values, found), mixing
 
 
-def chain_estimates(function: Function, samples: Array, chains: int) -> list[Estimate]:
+def chain_estimates(function: Function, samples: Samples, chains: int) -> list[Estimate]:
     """The estimates of `measure_chains`, without the mixing."""
     values, series = chain_series(function, samples, chains)
     return _with_intervals(function, samples, chains, values, autocorrelations(series))
@@ -78,9 +80,9 @@ def chain_estimates(function: Function, samples: Array, chains: int) -> list[Est
 
 def _with_intervals(
     function: Function,
-    samples: Array,
+    samples: Samples,
     chains: int,
-    values: Array,
+    values: Float[np.ndarray, " p"],
     found: Sequence[Autocorrelation],
 ) -> list[Estimate]:
     """Estimates whose intervals take blocks of a chain of two effective draws as independent.
@@ -96,16 +98,18 @@ def _with_intervals(
     return estimates(values, errors, shape(function, blocks, uncertainty=uncertainty))
 
 
-def chain_correlations(function: Function, samples: Array, chains: int) -> tuple[Array, int]:
-    """The correlations (p, p) of the estimates, and the number of blocks that they are from."""
+def chain_correlations(
+    function: Function, samples: Samples, chains: int
+) -> tuple[Float[np.ndarray, "p p"], int]:
+    """The correlations of the estimates, and the number of blocks that they are from."""
     _, series = chain_series(function, samples, chains)
     tau = max(one.tau for one in autocorrelations(series))
     blocks = block_means(samples, chains, ceil(_BLOCK * tau))
     return correlation(function, blocks), len(blocks)
 
 
-def block_means(samples: Array, chains: int, length: int) -> Array:
-    """Means over `length` consecutive draws of a chain, or a little more: (n, k) → (blocks, k).
+def block_means(samples: Samples, chains: int, length: int) -> Float[np.ndarray, "blocks k"]:
+    """Means over `length` consecutive draws of a chain, or a little more.
 
     All blocks are of one length, and there are two or more: what does not fit is left out.
     """
@@ -116,8 +120,10 @@ def block_means(samples: Array, chains: int, length: int) -> Array:
     return kept.reshape(chains * blocks, length, -1).mean(axis=1)
 
 
-def chain_series(function: Function, samples: Array, chains: int) -> tuple[Array, Array]:
-    """The function's p values and the series (p, chains, n) whose means have their errors.
+def chain_series(
+    function: Function, samples: Samples, chains: int
+) -> tuple[Float[np.ndarray, " p"], Float[np.ndarray, "p {chains} draws"]]:
+    """The function's p values and the series whose means have their errors.
 
     Arguments and values as of `measure_chains`. The series are of deviations, their mean is 0: one
     that is fixed, by a symmetry, is 0 throughout.
@@ -128,8 +134,8 @@ def chain_series(function: Function, samples: Array, chains: int) -> tuple[Array
     return values, series
 
 
-def _linearised(function: Function, samples: Array) -> Array:
-    """What each draw adds to the function of the averages, to first order: (n, k) → (n, p).
+def _linearised(function: Function, samples: Samples) -> Float[np.ndarray, "n p"]:
+    """What each draw adds to the function of the averages, to first order.
 
     Derivatives are central differences over the naive errors of the averages, on which scale the
     function should be linear anyway.

@@ -20,9 +20,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Float
+from numpy.typing import NDArray
 
 from theories import GaussianAnswers, LatticeFlowsError, LatticeTheory, TransferMatrix
+from theories.shapes import Draws, LogWeights, Point
 
 from .chains import as_chains, chain_correlations, chain_estimates
 from .estimate import Estimate
@@ -39,31 +41,30 @@ Array = NDArray[np.float64]
 class Correlator:
     """C(r) at r = 0 … T/2, and Δ(r) at r = 1 … T/2, with standard errors; T slices.
 
-    covariance: of the C(r), (T/2 + 1, T/2 + 1). interval_68, interval_95: of the C(r),
-    (T/2 + 1, 2), NaN where not known. fit: the gap by a fit to the C(r); None where they have no
-    errors to fit with, and for exact ones.
+    covariance, interval_68, interval_95: of the C(r), the last two NaN where not known. fit: the
+    gap by a fit to the C(r); None where they have no errors to fit with, and for exact ones.
 
     A gap is NaN, its error infinite, where the noise of C leaves none; an error alone is infinite
     where one block has all the weight.
     """
 
-    value: Array
-    stderr: Array
-    gap: Array
-    gap_stderr: Array
-    covariance: Array
-    interval_68: Array
-    interval_95: Array
+    value: Float[np.ndarray, " r"]
+    stderr: Float[np.ndarray, " r"]
+    gap: Float[np.ndarray, " r-1"]
+    gap_stderr: Float[np.ndarray, " r-1"]
+    covariance: Float[np.ndarray, "r r"]
+    interval_68: Float[np.ndarray, "r 2"]
+    interval_95: Float[np.ndarray, "r 2"]
     fit: GapFit | None = None
 
 
 def correlator(
     theory: LatticeTheory,
     configurations: Any,
-    log_weights: ArrayLike | None = None,
+    log_weights: LogWeights | None = None,
     *,
     chains: int | None = None,
-    couplings: Any = None,
+    couplings: Point | None = None,
 ) -> Correlator:
     """C(r) and Δ(r) of draws (n, *shape) from, or weighted to, p; arguments as of `measure`.
 
@@ -148,8 +149,8 @@ def exact_correlator(exact: TransferMatrix | GaussianAnswers) -> Correlator:
     return Correlator(value, none, gap, none[1:], np.zeros((r, r)), ends, ends)
 
 
-def _samples(phi: Array) -> Array:
-    """(n, T/2 + 2): the mean of φ̄_t φ̄_{t+r} over t at r = 0 … T/2, and of φ."""
+def _samples(phi: Draws) -> Float[np.ndarray, "n averages"]:
+    """The mean of φ̄_t φ̄_{t+r} over t at r = 0 … T/2, and of φ."""
     length, axes = phi.shape[1], range(1, phi.ndim)
     directions = [axis for axis in axes if phi.shape[axis] == length]
     products = np.zeros((len(phi), length // 2 + 1))

@@ -13,9 +13,11 @@ function with one block of draws left out, for every block in turn, and look at 
 from collections.abc import Callable
 
 import numpy as np
+from jaxtyping import Float, Shaped
 from numpy.typing import ArrayLike, NDArray
 
 from theories.errors import LatticeFlowsError
+from theories.shapes import Arrays, LogWeights
 
 from .estimate import Estimate
 from .intervals import correlation, estimates, shape
@@ -31,7 +33,7 @@ _LEAST_WEIGHT = 1e-9
 ROUNDING = 1e-13
 
 
-def as_samples(samples: ArrayLike) -> NDArray[np.float64]:
+def as_samples(samples: ArrayLike) -> Float[np.ndarray, " n *k"]:
     """`samples` as finite float64, draws along the first axis.
 
     Raises LatticeFlowsError if a number is NaN or infinite, or if there are fewer than two draws.
@@ -50,19 +52,19 @@ def as_samples(samples: ArrayLike) -> NDArray[np.float64]:
 
 def jackknife(
     function: Callable[[NDArray[np.float64]], ArrayLike],
-    samples: ArrayLike,
-    log_weights: ArrayLike | None = None,
+    samples: Shaped[Arrays, "n k"],
+    log_weights: LogWeights | None = None,
     blocks: int = BLOCKS,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[Float[np.ndarray, " p"], Float[np.ndarray, "p p"]]:
     """Value and covariance matrix of a function of several (reweighted) averages.
 
     Arguments:
         function: maps averages (..., k) to results (..., p), vectorised over leading axes.
-        samples: (n, k), k measurements on each of n draws, in the order they were drawn.
-        log_weights: (n,), log w up to a common constant; None for unweighted draws.
+        samples: k measurements on each of n draws, in the order they were drawn.
+        log_weights: log w up to a common constant; None for unweighted draws.
         blocks: number of blocks of consecutive draws, n at most.
 
-    Returns (p,) values and their (p, p) covariance. The values are bias-corrected,
+    Returns p values and their covariance. The values are bias-corrected,
     Bθ - (B-1) mean_b θ_(b): ratios and squares of averages are off by O(1/n), all in one direction
     (χ too small by 1/n_eff), which adds up when estimates of many couplings are combined. The
     correction leaves O(1/n²) and does not change the error at leading order. Where one block
@@ -76,8 +78,8 @@ def jackknife(
 
 def reweighted(
     function: Callable[[NDArray[np.float64]], ArrayLike],
-    samples: ArrayLike,
-    log_weights: ArrayLike | None = None,
+    samples: Shaped[Arrays, "n k"],
+    log_weights: LogWeights | None = None,
 ) -> list[Estimate]:
     """What `jackknife` returns as estimates, with intervals (intervals.py).
 
@@ -92,18 +94,20 @@ def reweighted(
 
 def correlations(
     function: Callable[[NDArray[np.float64]], ArrayLike],
-    samples: ArrayLike,
-    log_weights: ArrayLike | None = None,
-) -> NDArray[np.float64]:
-    """The correlations (p, p) of what `jackknife` returns, from every draw alone.
+    samples: Shaped[Arrays, "n k"],
+    log_weights: LogWeights | None = None,
+) -> Float[np.ndarray, "p p"]:
+    """The correlations of what `jackknife` returns, from every draw alone.
 
     200 blocks do not tell the small eigenvalues of a large matrix.
     """
     return correlation(of_sums(function), weighted(as_samples(samples), log_weights))
 
 
-def weighted(samples: NDArray[np.float64], log_weights: ArrayLike | None) -> NDArray[np.float64]:
-    """(n, 1+k): the weight of each draw, and times that its k measurements."""
+def weighted(
+    samples: Float[np.ndarray, "n k"], log_weights: LogWeights | None
+) -> Float[np.ndarray, "n k+1"]:
+    """The weight of each draw, and times that its k measurements."""
     n = len(samples)
     weights = np.ones(n) if log_weights is None else relative_weights(log_weights, n)
     return np.concatenate([weights[:, None], weights[:, None] * samples], axis=1)
@@ -117,8 +121,10 @@ def of_sums(
 
 
 def _leave_out(
-    function: Callable[[NDArray[np.float64]], ArrayLike], columns: NDArray[np.float64], blocks: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    function: Callable[[NDArray[np.float64]], ArrayLike],
+    columns: Float[np.ndarray, "n columns"],
+    blocks: int,
+) -> tuple[Float[np.ndarray, " p"], Float[np.ndarray, "p p"]]:
     """The jackknife over blocks of consecutive rows."""
     n = len(columns)
     blocks = min(blocks, n)
@@ -129,13 +135,12 @@ def _leave_out(
 
 def from_blocks(
     function: Callable[[NDArray[np.float64]], ArrayLike],
-    total: NDArray[np.float64],
-    without: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    total: Float[np.ndarray, " columns"],
+    without: Float[np.ndarray, "blocks columns"],
+) -> tuple[Float[np.ndarray, " p"], Float[np.ndarray, "p p"]]:
     """What `jackknife` returns, from the sums over all draws and those without each block.
 
-    total: (1+k,), the sum of the weights, then those of the weighted samples; without: (blocks,
-    1+k).
+    total: the sum of the weights, then those of the weighted samples; without: the same.
     """
     evaluate = of_sums(function)
     plain = evaluate(total)
@@ -150,8 +155,8 @@ def from_blocks(
     return blocks * plain - (blocks - 1) * centre, covariance
 
 
-def average(samples: ArrayLike, log_weights: ArrayLike | None = None) -> Estimate:
-    """⟨O⟩ = Σ w O / Σ w of one measurement per draw, (n,), with its jackknife error.
+def average(samples: Shaped[Arrays, " n"], log_weights: LogWeights | None = None) -> Estimate:
+    """⟨O⟩ = Σ w O / Σ w of one measurement per draw, with its jackknife error.
 
     Raises LatticeFlowsError as `jackknife` does.
     """

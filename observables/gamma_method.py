@@ -23,9 +23,11 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Float
 
-Array = NDArray[np.float64]
+from theories.shapes import Arrays
+
+Series = Float[Arrays, "chains draws"]
 
 # The usual ratio of the exponential to the integrated autocorrelation time that W is chosen with.
 _S = 2.0
@@ -44,13 +46,13 @@ class Autocorrelation(NamedTuple):
     window: int
 
 
-def autocorrelation(series: ArrayLike) -> Autocorrelation:
-    """The Γ-method on one series (chains, n) of n draws from each of several chains."""
+def autocorrelation(series: Series) -> Autocorrelation:
+    """The Γ-method on one series, of as many draws from each of several chains."""
     return autocorrelations([series])[0]
 
 
-def autocorrelations(series: Iterable[ArrayLike]) -> list[Autocorrelation]:
-    """The Γ-method on several series (chains, n) of the same draws, all cut at the same window."""
+def autocorrelations(series: Iterable[Series]) -> list[Autocorrelation]:
+    """The Γ-method on several series of the same draws, all cut at the same window."""
     series = [np.asarray(one, dtype=np.float64) for one in series]
     gammas = [autocovariance(one - one.mean()) for one in series]
     total = series[0].size if series else 0
@@ -58,15 +60,15 @@ def autocorrelations(series: Iterable[ArrayLike]) -> list[Autocorrelation]:
     return [_summed(gamma, window, total) for gamma in gammas]
 
 
-def autocovariance(deviations: Array) -> Array:
-    """Γ(t) for t = 0 … n-1 from deviations (chains, n) from the mean: eq. (31)."""
+def autocovariance(deviations: Float[np.ndarray, "chains draws"]) -> Float[np.ndarray, " draws"]:
+    """Γ(t) from t = 0 on, from deviations from the mean: eq. (31)."""
     chains, n = deviations.shape
     modes = np.fft.rfft(deviations, 2 * n, axis=1)  # padded, so that the ends do not meet
     products = np.fft.irfft(np.abs(modes) ** 2, 2 * n, axis=1)[:, :n].sum(axis=0)
     return products / (chains * np.arange(n, 0, -1))
 
 
-def _summed(gamma: Array, window: int, total: int) -> Autocorrelation:
+def _summed(gamma: Float[np.ndarray, " draws"], window: int, total: int) -> Autocorrelation:
     if np.isnan(gamma[0]):  # of a function that is not defined at the averages
         return Autocorrelation(np.inf, 0.5, 0.0, 0)
     if gamma[0] <= 0:
@@ -81,7 +83,7 @@ def _summed(gamma: Array, window: int, total: int) -> Autocorrelation:
     return Autocorrelation(float(np.sqrt(c / total)), float(tau), float(tau_stderr), window)
 
 
-def automatic_window(gamma: Array, total: int) -> int:
+def automatic_window(gamma: Float[np.ndarray, " draws"], total: int) -> int:
     """W: the first at which the noise exceeds what is cut off, from τ_int(W): eqs. (50)-(52).
 
     gamma: Γ(t) of one chain's length, estimated from `total` draws. Half a chain where there is no

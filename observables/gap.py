@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.stats import f
 
@@ -78,8 +79,8 @@ class GapFit:
 
 
 def fit_gap(
-    correlator: Array,
-    covariance: Array,
+    correlator: Float[np.ndarray, " p"],
+    covariance: Float[np.ndarray, "p p"],
     length: int,
     rows: int,
     even: bool,
@@ -88,7 +89,7 @@ def fit_gap(
     """The fit to C(r) at r = 0 … T/2, T = `length`.
 
     Arguments:
-        correlator: (p,), what is fitted. covariance: (p, p), from `rows` independent draws.
+        correlator: what is fitted. covariance: from `rows` independent draws.
         even: whether φ → -φ is a symmetry.
         estimate: makes the estimate, with its error, of a function of C, (..., p) → (..., 1): by
             the jackknife or whatever the error of C itself is from.
@@ -119,7 +120,7 @@ def _p_value(chi2: float, dof: int, rows: int) -> float:
     return float(f.sf(chi2 * (rows - dof) / (dof * (rows - 1)), dof, rows - dof))
 
 
-def _root(covariance: Array) -> Array:
+def _root(covariance: Float[np.ndarray, "p p"]) -> Float[np.ndarray, "p p"]:
     """W with Wᵀ W = S⁻¹. Eigenvalues of the correlations that are rounding noise are lifted."""
     size = np.sqrt(np.diag(covariance))
     values, vectors = np.linalg.eigh(covariance / np.outer(size, size))

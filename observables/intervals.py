@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm, t
 
@@ -41,20 +42,20 @@ _ROWS = 1 << 16
 
 
 class Shape(NamedTuple):
-    """How the distributions of p studentised estimates differ from the normal one, each (p,).
+    """How the distributions of p studentised estimates differ from the normal one.
 
     skewness: γ/√n. curvature: c/√n. freedom: degrees of freedom of the errors. n is the number of
     independent draws.
     """
 
-    skewness: Array
-    curvature: Array
-    freedom: Array
+    skewness: Float[np.ndarray, " p"]
+    curvature: Float[np.ndarray, " p"]
+    freedom: Float[np.ndarray, " p"]
 
 
 def shape(
     function: Callable[[Array], ArrayLike],
-    columns: Array,
+    columns: Float[np.ndarray, "n k"],
     *,
     sizes: Sequence[int] | None = None,
     uncertainty: ArrayLike = 0.0,
@@ -63,7 +64,7 @@ def shape(
 
     Arguments:
         function: maps means (..., k) to results (..., p), vectorised over leading axes.
-        columns: (n, k), one row for each of n independent draws.
+        columns: one row for each of n independent draws.
         sizes: the numbers of consecutive draws from each source, where there are several: what
             differs from source to source is no error.
         uncertainty: the variance of the squared errors, relative, by another noise than that of
@@ -93,8 +94,10 @@ def shape(
     return Shape(cubes / scale**1.5, curvature, 2 / np.maximum(noise, uncertainty))
 
 
-def correlation(function: Callable[[Array], ArrayLike], columns: Array) -> Array:
-    """The correlations (p, p) of the estimates of `shape`; 0 with one that does not fluctuate."""
+def correlation(
+    function: Callable[[Array], ArrayLike], columns: Float[np.ndarray, "n k"]
+) -> Float[np.ndarray, "p p"]:
+    """The correlations of the estimates of `shape`; 0 with one that does not fluctuate."""
     slopes = _slopes(function, columns)
     covariance = slopes.T @ np.atleast_2d(np.cov(columns, rowvar=False)) @ slopes
     size = np.sqrt(np.maximum(np.diag(covariance), 0.0))
@@ -102,8 +105,10 @@ def correlation(function: Callable[[Array], ArrayLike], columns: Array) -> Array
     return covariance / np.outer(scale, scale)
 
 
-def _slopes(function: Callable[[Array], ArrayLike], columns: Array) -> Array:
-    """The derivatives (k, p) at the means, by central differences over their errors.
+def _slopes(
+    function: Callable[[Array], ArrayLike], columns: Float[np.ndarray, "n k"]
+) -> Float[np.ndarray, "k p"]:
+    """The derivatives at the means, by central differences over their errors.
 
     On that scale the function should be linear anyway.
     """
@@ -126,7 +131,9 @@ def _slices(sizes: Sequence[int]) -> Iterator[_Slice]:
             yield _Slice(slice(row, min(row + _ROWS, end)), slice(begin, end))
 
 
-def estimates(values: Array, errors: Array, form: Shape) -> list[Estimate]:
+def estimates(
+    values: Float[np.ndarray, " p"], errors: Float[np.ndarray, " p"], form: Shape
+) -> list[Estimate]:
     """Values with their standard errors and intervals; none where these are not finite numbers."""
     skewness, curvature = form.skewness, form.curvature
     a = (skewness + 3 * curvature) / 6

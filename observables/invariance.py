@@ -23,8 +23,10 @@ are, and an error that the fluctuations of the draws still hide.
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Float, Int
 from scipy.stats import f as f_distribution
+
+from theories.shapes import LogWeights
 
 from .weights import relative_weights
 
@@ -62,7 +64,7 @@ class Invariance(NamedTuple):
         return self._asdict()
 
 
-def resample(log_weights: ArrayLike, count: int, shift: float) -> NDArray[np.intp]:
+def resample(log_weights: LogWeights, count: int, shift: float) -> Int[np.ndarray, " {count}"]:
     """`count` indices of draws, in rising order, each draw in proportion to its weight.
 
     Systematic: at the levels (j + shift)/count of the cumulative weight, shift in [0, 1) uniform.
@@ -73,11 +75,13 @@ def resample(log_weights: ArrayLike, count: int, shift: float) -> NDArray[np.int
 
 
 def paired_change(
-    before: NDArray[np.float64], after: NDArray[np.float64], parents: NDArray[np.intp]
+    before: Float[np.ndarray, "copies k"],
+    after: Float[np.ndarray, "copies k"],
+    parents: Int[np.ndarray, " copies"],
 ) -> tuple[float, float, int] | None:
     """F and its threshold, and the column that changes most for its error.
 
-    before, after: (N, k) observables of the copies; parents: (N,) the draw of each, rising. None
+    before, after: observables of the copies; parents: the draw of each, rising. None
     where nothing changes, or too few draws have the weight to tell.
     """
     change = after - before

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from jaxtyping import Num
 
 from theories import LatticeTheory
 
@@ -63,7 +64,7 @@ def lattice_quantities(theory: LatticeTheory) -> Quantities:
             axis=1,
         )
 
-    def values(averages: Array) -> Array:
+    def values(averages: Num[np.ndarray, "... k"]) -> Num[np.ndarray, "... p"]:
         m, abs_m, m2, m4, phi2, phi4, action, positive = np.moveaxis(averages, -1, 0)
         return np.stack(
             [

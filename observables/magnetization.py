@@ -1,11 +1,13 @@
 """The magnetization M = V⁻¹ Σ_x φ_x of configurations, and what is made of its moments."""
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Float
+
+from theories.shapes import Arrays
 
 
-def magnetization(configurations: ArrayLike) -> NDArray[np.float64]:
-    """M of each configuration: (n, *shape) → (n,)."""
+def magnetization(configurations: Float[Arrays, " n *shape"]) -> Float[np.ndarray, " n"]:
+    """M of each configuration."""
     configurations = np.asarray(configurations, dtype=np.float64)
     return configurations.reshape(len(configurations), -1).mean(axis=1)
 

@@ -27,13 +27,14 @@ from dataclasses import dataclass
 from math import inf, isfinite, nan
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Float
 from scipy.special import fdtrc, ndtri
 
-from .gamma_method import autocovariance, automatic_window
+from .gamma_method import Series, autocovariance, automatic_window
 from .weights import MIN_EFFECTIVE_DRAWS
 
-Array = NDArray[np.float64]
+Covariances = Float[np.ndarray, " draws"]
+"""Γ(t)."""
 
 LONG_NAMES = {
     "r_hat": "largest split R-hat of the observables (Vehtari et al., arXiv:1903.08008, eqs. 1-4)",
@@ -85,8 +86,8 @@ class Mixing:
         }
 
 
-def split_r_hat(series: ArrayLike) -> float:
-    """R̂ of a series (chains, n), each chain cut into halves: 1 where all of them agree.
+def split_r_hat(series: Series) -> float:
+    """R̂ of a series, each chain cut into halves: 1 where all of them agree.
 
     Infinite for fewer than four draws a chain, which cannot tell.
     """
@@ -102,10 +103,10 @@ def split_r_hat(series: ArrayLike) -> float:
     return float(np.sqrt((half - 1) / half + between / within)) if within > 0 else inf
 
 
-def agreement(series: Iterable[ArrayLike]) -> float:
+def agreement(series: Iterable[Series]) -> float:
     """The probability of chains of one distribution to differ as much as these: see above.
 
-    series: (chains, n) of each observable; those that do not move at all are left out. NaN for
+    series: of each observable; those that do not move at all are left out. NaN for
     chains shorter than LEAST_DRAWS, and where nothing moves.
     """
     found = [np.asarray(one, dtype=np.float64) for one in series]
@@ -121,7 +122,7 @@ def agreement(series: Iterable[ArrayLike]) -> float:
     return min(1.0, len(chances) * min(chances)) if chances else nan
 
 
-def frozen_chains(series: Iterable[ArrayLike]) -> int:
+def frozen_chains(series: Iterable[Series]) -> int:
     """How many chains stand still in an observable in which at least half of them move.
 
     An observable of few values, as the sign of M, may stand still: it does not count.
@@ -136,20 +137,22 @@ def frozen_chains(series: Iterable[ArrayLike]) -> int:
     return 0 if frozen is None else int(np.count_nonzero(frozen))
 
 
-def _normal_scores(series: Array) -> Array:
+def _normal_scores(series: Float[np.ndarray, "chains draws"]) -> Float[np.ndarray, "chains draws"]:
     """Each draw's rank among all, as the number that has this rank among normal ones."""
     _, at, counts = np.unique(series, return_inverse=True, return_counts=True)
     ranks = np.cumsum(counts) - (counts - 1) / 2
     return ndtri((ranks - 0.375) / (series.size + 0.25))[at].reshape(series.shape)
 
 
-def _chances(scores: Array, within: Array, window: int) -> list[float]:
-    """The probability of each contrast of scores (chains, n) to be as large as it is."""
+def _chances(
+    scores: Float[np.ndarray, "chains draws"], within: Covariances, window: int
+) -> list[float]:
+    """The probability of each contrast of scores to be as large as it is."""
     chains, n = scores.shape
     gamma, share = _corrected(within, window)
     freedom = max(1.0, (1 - share) * scores.size / (2 * window + 1))
 
-    def variance(weights: Array) -> float:
+    def variance(weights: Float[np.ndarray, " draws"]) -> float:
         modes = np.fft.rfft(weights, 2 * n)
         overlap = np.fft.irfft(np.abs(modes) ** 2, 2 * n)[: window + 1]
         overlap[1:] *= 2  # t and -t
@@ -170,7 +173,7 @@ def _chances(scores: Array, within: Array, window: int) -> list[float]:
     return [float(fdtrc(count, freedom, square / count)) for square, count in squares]
 
 
-def _corrected(within: Array, window: int) -> tuple[Array, float]:
+def _corrected(within: Covariances, window: int) -> tuple[Covariances, float]:
     """Γ(t) from that about the means of the chains, for t up to a window; and B (see above).
 
     Not below independent draws.
@@ -181,7 +184,7 @@ def _corrected(within: Array, window: int) -> tuple[Array, float]:
     return within + max(float(counts @ within[: window + 1]), within[0] / n) / (1 - share), share
 
 
-def _window(within: Array, total: int) -> int:
+def _window(within: Covariances, total: int) -> int:
     """W for Γ(t) as it is when corrected, which itself depends on W."""
     window = 1
     for _ in range(4):

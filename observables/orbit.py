@@ -11,21 +11,26 @@ p with its weights.
 """
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Float
 from scipy.special import expit
 
 from theories import LatticeTheory
+from theories.shapes import Arrays, Point
+
+PerDraw = Float[np.ndarray, " n"]
 
 
-def actions(theory: LatticeTheory, couplings, configurations: ArrayLike) -> NDArray[np.float64]:
-    """S of each configuration, (n, *shape) → (n,), in float64 on the host.
+def actions(
+    theory: LatticeTheory, couplings: Point, configurations: Float[Arrays, " n *shape"]
+) -> PerDraw:
+    """S of each configuration, in float64 on the host.
 
     The definition of `LatticeTheory`: stiffness Σ_{x,μ} (φ_x - φ_{x+μ})² + Σ_x potential(φ_x).
     It is written again here because jax would compute it in float32 unless told otherwise, and the
     difference S(-φ) - S(φ) of two large numbers is what decides between the wells.
     """
     phi = np.asarray(configurations, dtype=np.float64)
-    couplings = type(couplings)(*(float(value) for value in couplings))
+    couplings = couplings._make(map(float, couplings))
     axes = range(1, phi.ndim)
     bonds = sum((phi - np.roll(phi, -1, axis)) ** 2 for axis in axes)
     density = theory.stiffness(couplings) * bonds + theory.potential(phi, couplings)
@@ -33,11 +38,8 @@ def actions(theory: LatticeTheory, couplings, configurations: ArrayLike) -> NDAr
 
 
 def orbit_average(
-    of_phi: NDArray[np.float64],
-    of_minus_phi: NDArray[np.float64],
-    action: NDArray[np.float64],
-    action_of_minus: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Ō of each configuration, all (n,), from O and S at φ and at -φ."""
+    of_phi: PerDraw, of_minus_phi: PerDraw, action: PerDraw, action_of_minus: PerDraw
+) -> PerDraw:
+    """Ō of each configuration, from O and S at φ and at -φ."""
     keep = expit(action_of_minus - action)
     return keep * of_phi + (1 - keep) * of_minus_phi

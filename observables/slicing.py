@@ -9,9 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Float
+from numpy.typing import NDArray
 
 from theories.errors import LatticeFlowsError
+from theories.shapes import LogWeights
 
 from .estimators import as_samples
 from .weights import as_log_weights
@@ -26,11 +28,11 @@ _GROUPS = 200 << 10
 def sampled(
     function: Callable[[Array], Array],
     configurations: Any,
-    log_weights: ArrayLike | None = None,
+    log_weights: LogWeights | None = None,
     *,
     grouped: bool = True,
-) -> tuple[Array, Array | None]:
-    """Samples (m, k) of configurations (n, …), and their log-weights (m,) or None.
+) -> tuple[Float[np.ndarray, "m k"], Float[np.ndarray, " m"] | None]:
+    """Samples of configurations (n, …), and their log-weights or None.
 
     Arguments:
         function: configurations (s, …) -> (s, k), draw by draw.

@@ -21,7 +21,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Shaped
 from numpy.typing import ArrayLike, NDArray
+
+from theories.shapes import Arrays, LogWeights
 
 from .estimate import Estimate
 from .estimators import BLOCKS, as_samples, from_blocks, of_sums, weighted
@@ -42,18 +45,18 @@ class Strata:
     """Where draws are from.
 
     sizes: how many consecutive draws each source gave, two or more.
-    controls: (N, c), the g_i of c controls.
+    controls: the g_i of c controls.
     """
 
     sizes: tuple[int, ...]
-    controls: NDArray[np.float64]
+    controls: Float[np.ndarray, "n c"]
 
     def jackknife(
         self,
         function: Callable[[NDArray[np.float64]], ArrayLike],
-        samples: ArrayLike,
-        log_weights: ArrayLike | None = None,
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        samples: Shaped[Arrays, "n k"],
+        log_weights: LogWeights | None = None,
+    ) -> tuple[Float[np.ndarray, " p"], Float[np.ndarray, "p p"]]:
         """Value and covariance matrix of a function of several averages, as `jackknife` of one
         source; raises the same."""
         values, covariance, _ = self._estimate(function, samples, log_weights)
@@ -62,8 +65,8 @@ class Strata:
     def reweighted(
         self,
         function: Callable[[NDArray[np.float64]], ArrayLike],
-        samples: ArrayLike,
-        log_weights: ArrayLike | None = None,
+        samples: Shaped[Arrays, "n k"],
+        log_weights: LogWeights | None = None,
     ) -> list[Estimate]:
         """What `jackknife` returns as estimates, with intervals (intervals.py)."""
         values, covariance, form = self._estimate(function, samples, log_weights)
@@ -72,9 +75,9 @@ class Strata:
     def _estimate(
         self,
         function: Callable[[NDArray[np.float64]], ArrayLike],
-        samples: ArrayLike,
-        log_weights: ArrayLike | None,
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], Shape]:
+        samples: Shaped[Arrays, "n k"],
+        log_weights: LogWeights | None,
+    ) -> tuple[Float[np.ndarray, " p"], Float[np.ndarray, "p p"], Shape]:
         """Values, their covariance and the shape of their distributions."""
         columns = weighted(as_samples(samples), log_weights)
         c, blocks = self.controls.shape[1], self._blocks
@@ -100,8 +103,10 @@ class Strata:
     def _blocks(self) -> int:
         return min(max(BLOCKS, _BLOCKS_PER_CONTROL * self.controls.shape[1]), *self.sizes)
 
-    def _leave_out(self, columns: NDArray, blocks: int) -> tuple[NDArray, NDArray]:
-        """The sum of `columns` over all draws (m,), and without each block in turn (blocks, m)."""
+    def _leave_out(
+        self, columns: Float[np.ndarray, "n m"], blocks: int
+    ) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, "{blocks} m"]]:
+        """The sum of `columns` over all draws, and without each block in turn."""
         total, without = np.zeros(columns.shape[1]), np.zeros((blocks, columns.shape[1]))
         for size, end in zip(self.sizes, np.cumsum(self.sizes), strict=True):
             starts = np.arange(blocks) * size // blocks
@@ -112,7 +117,7 @@ class Strata:
             without += size / (size - counts) * (whole - sums)
         return total, without
 
-    def log_mean(self, log_weights: ArrayLike) -> Estimate:
+    def log_mean(self, log_weights: LogWeights) -> Estimate:
         """log of the mean weight, with its error."""
         log_weights = as_samples(log_weights)
         (estimate,) = self.reweighted(np.log, relative_weights(log_weights)[:, None])
@@ -120,12 +125,12 @@ class Strata:
 
 
 def _regression(
-    total: NDArray[np.float64], without: NDArray[np.float64], c: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+    total: Float[np.ndarray, " m"], without: Float[np.ndarray, "blocks m"], c: int
+) -> tuple[Float[np.ndarray, "{c} m-{c}"], Float[np.ndarray, "blocks m-{c}"], int]:
     """What the last c columns, as controls, leave of the others.
 
-    total: (m,), without: (blocks, m), as `_leave_out` gives them. Returns β (c, m-c), the sums
-    without each block, β fitted without it, too (blocks, m-c), and the rank of the controls.
+    total, without: as `_leave_out` gives them. Returns β, the sums without each block, β fitted
+    without it, too, and the rank of the controls.
     """
     blocks = len(without)
     spread = without - without.mean(axis=0)

@@ -4,9 +4,11 @@ w_i = e^{-S(φ_i)}/q(φ_i) with q normalised, so that E_q[w] = Z. All functions 
 """
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from theories.errors import LatticeFlowsError
+from theories.shapes import LogWeights
 
 from .estimate import Estimate
 from .intervals import estimates, shape
@@ -28,8 +30,8 @@ MAX_WEIGHT_SHARE = 0.05
 MIN_ESS = 0.02
 
 
-def as_log_weights(log_weights: ArrayLike, n: int | None = None) -> NDArray[np.float64]:
-    """Log-weights as finite float64 (n,).
+def as_log_weights(log_weights: ArrayLike, n: int | None = None) -> Float[np.ndarray, " n"]:
+    """Log-weights as finite float64.
 
     Raises LatticeFlowsError if one is NaN or infinite, there are none, or their number is not n.
     """
@@ -46,13 +48,13 @@ def as_log_weights(log_weights: ArrayLike, n: int | None = None) -> NDArray[np.f
     return log_weights
 
 
-def relative_weights(log_weights: ArrayLike, n: int | None = None) -> NDArray[np.float64]:
+def relative_weights(log_weights: LogWeights, n: int | None = None) -> Float[np.ndarray, " n"]:
     """Weights divided by the largest of them: in (0, 1], no overflow whatever log Z is."""
     log_weights = as_log_weights(log_weights, n)
     return np.exp(log_weights - log_weights.max())
 
 
-def kish_ess(log_weights: ArrayLike) -> float:
+def kish_ess(log_weights: LogWeights) -> float:
     """Kish's effective sample size as a fraction of n, (Σw)²/(n Σw²) in (0, 1].
 
     Raises LatticeFlowsError for log-weights that are not finite.
@@ -61,7 +63,7 @@ def kish_ess(log_weights: ArrayLike) -> float:
     return min(1.0, float(w.sum() ** 2 / (w.size * np.sum(w**2))))
 
 
-def max_weight_share(log_weights: ArrayLike) -> float:
+def max_weight_share(log_weights: LogWeights) -> float:
     """Share of the largest weight in the sum of all, in [1/n, 1].
 
     Raises LatticeFlowsError for log-weights that are not finite.
@@ -69,7 +71,7 @@ def max_weight_share(log_weights: ArrayLike) -> float:
     return 1.0 / float(relative_weights(log_weights).sum())
 
 
-def log_mean_weight(log_weights: ArrayLike) -> Estimate:
+def log_mean_weight(log_weights: LogWeights) -> Estimate:
     """log Z = log of the mean weight, with its error.
 
     The error is that of the mean weight, relative: √((1/ESS - 1)/(n - 1)), with intervals for what

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the commands do; before numpy is loaded
@@ -17,6 +18,17 @@ if "XLA_FLAGS" not in os.environ:
     trial = [sys.executable, "-c", "import jax; jax.devices()"]
     if subprocess.run(trial, capture_output=True).returncode != 0:
         del os.environ["XLA_FLAGS"]
+
+import jaxtyping
+
+# What signatures say of types and shapes is checked at every call of these packages, which are not
+# loaded yet. An int will do for a float. Switched off, to see what it costs, a test fails.
+if os.environ.get("LATTICE_FLOWS_TEST_SHAPES") != "off":
+    jaxtyping.install_import_hook(
+        ["theories", "observables"]
+        + [f"lattice_flows.{room}" for room in ("flows", "mcmc", "training", "sampling")],
+        "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+    )
 
 from lattice_flows.runs import compile_cache
 
@@ -64,6 +76,14 @@ def rng(seed: int) -> np.random.Generator:
 @pytest.fixture
 def key(seed: int) -> jax.Array:
     return jax.random.key(seed)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """For tests of what is said to a caller who passes what signatures forbid."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

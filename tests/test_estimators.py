@@ -110,11 +110,13 @@ def test_any_number_of_draws_gives_a_finite_error(n, seed):
         ([[1.0, np.inf], [1.0, np.nan], [2.0, 1.0]], "2 of 3"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_bad_samples_are_refused_in_one_line(samples, message):
     with pytest.raises(LatticeFlowsError, match=rf"^[^\n]*{message}[^\n]*$"):
         jackknife(identity, samples)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_as_many_log_weights_as_samples():
     with pytest.raises(LatticeFlowsError, match="one for each of 500"):
         jackknife(identity, draws()[0], np.zeros(499))

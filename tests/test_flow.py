@@ -40,12 +40,12 @@ def test_a_linear_field_is_the_matrix_exponential(rng):
     for steps in (8, 32):
         flow = Flow(Ultralocal(theory), linear(matrix), steps)
         transport = jax.jit(flow.integrate)
-        end, change = transport(Params((), jnp.asarray(matrix)), jnp.asarray(phi), None)
+        end, change = transport(Params((), jnp.asarray(matrix)), jnp.asarray(phi), ())
         np.testing.assert_allclose(change, -np.trace(matrix), rtol=0, atol=1e-13)
         errors.append(np.linalg.norm(end - exact))
     order = np.log2(errors[0] / errors[1]) / 2
     assert errors[-1] < 1e-7 and 4.5 < order < 6, (errors, order)
-    back, change = transport(Params((), jnp.asarray(matrix)), end, None, start=1.0, end=0.0)
+    back, change = transport(Params((), jnp.asarray(matrix)), end, (), start=1.0, end=0.0)
     np.testing.assert_allclose(back, phi, rtol=0, atol=10 * errors[-1])
     np.testing.assert_allclose(change, np.trace(matrix), rtol=0, atol=1e-13)
 

@@ -296,11 +296,13 @@ def test_hopping_convention_shifts_log_z(length, kappa, lam_h):
 @pytest.mark.parametrize(
     "shape", [(), (1,), (0,), (4, 1), (-3,), (2.5,), ("8",), 16, None, (True,)]
 )
+@pytest.mark.usefixtures("unchecked")
 def test_bad_shapes_are_refused(shape):
     with pytest.raises(LatticeFlowsError, match="at least 2 sites"):
         theories.make("phi4", shape)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_shape_may_hold_numpy_integers():
     assert Phi4(tuple(np.array([4, 6]))) == Phi4((4, 6))
     assert hash(Phi4((4, 6))) == hash(Phi4(tuple(np.array([4, 6]))))
@@ -360,6 +362,7 @@ def test_double_well_is_a_path():
         DoubleWell((4, 4))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_action_refuses_what_is_not_one_real_configuration():
     with pytest.raises(LatticeFlowsError, match=r"shape \(4,\), got \(3, 4\)"):
         Phi4((4,)).action(jnp.zeros((3, 4)), PHI4)

@@ -13,8 +13,9 @@ the right joint density of the sites redrawn so far.
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float, Int
 
-from .quadrature import Potential, kernel
+from .quadrature import Grid, Potential, kernel
 
 # Weights held in memory at a time: small enough for the processor's cache.
 CHUNK = 2**15
@@ -26,9 +27,9 @@ def sample_chain(
     length: int,
     potential: Potential,
     stiffness: float,
-    x: np.ndarray,
-) -> np.ndarray:
-    """n configurations of a chain of `length` sites; float64, shape (n, length).
+    x: Grid,
+) -> Float[np.ndarray, "{n} {length}"]:
+    """n configurations of a chain of `length` sites; float64.
 
     `x` is a uniform grid over the support on which the trapezoid rule has converged, and
     `potential` is measured from its minimum.
@@ -42,8 +43,10 @@ def sample_chain(
     return phi
 
 
-def _draw_on_grid(rng: np.random.Generator, n: int, length: int, matrix: np.ndarray) -> np.ndarray:
-    """Indices of grid points, shape (n, length), with probability ∝ Π_i K(φ_i, φ_{i+1})."""
+def _draw_on_grid(
+    rng: np.random.Generator, n: int, length: int, matrix: Float[np.ndarray, "points points"]
+) -> Int[np.ndarray, "{n} {length}"]:
+    """Indices of grid points, with probability ∝ Π_i K(φ_i, φ_{i+1})."""
     # In units of its largest eigenvalue the powers of K neither overflow nor vanish. They are sums
     # of positive terms: every entry keeps its relative accuracy.
     powers = {1: matrix / np.linalg.norm(matrix, 2)}
@@ -78,12 +81,12 @@ def _draw_on_grid(rng: np.random.Generator, n: int, length: int, matrix: np.ndar
 
 def _draw_site(
     rng: np.random.Generator,
-    fields: np.ndarray,
-    x: np.ndarray,
+    fields: Float[np.ndarray, "n sites"],
+    x: Grid,
     potential: Potential,
     stiffness: float,
-) -> np.ndarray:
-    """φ ~ exp[-2aφ² + 2a f φ - v(φ)], continuous, for sums of neighbours f; the shape of `fields`.
+) -> Float[np.ndarray, "n sites"]:
+    """φ ~ exp[-2aφ² + 2a f φ - v(φ)], continuous, for sums of neighbours f, `fields`.
 
     A grid shifted by a uniformly random part of its spacing is a continuous variable: the sum of
     the density over the shifted grid does not depend on the shift (the trapezoid rule again), so

@@ -48,24 +48,24 @@ class DoubleWell(LatticeTheory):
                 f"double-well is a path in time: give one number of sites, not `shape={self.shape}`"
             )
 
-    def time_step(self, couplings):
+    def time_step(self, couplings: DoubleWellCouplings) -> Any:
         """dτ = T/N."""
         return couplings.period / self.shape[0]
 
-    def stiffness(self, couplings):
+    def stiffness(self, couplings: DoubleWellCouplings) -> Any:
         return couplings.mass / (2 * self.time_step(couplings))
 
-    def continuum_potential(self, x, couplings):
+    def continuum_potential(self, x: Any, couplings: DoubleWellCouplings) -> Any:
         """V(x) = (λ/4) x⁴ - (μ/2) x² + h x, elementwise."""
         square = x * x
         even = couplings.lam / 4 * (square * square) - couplings.mu / 2 * square
         return even + couplings.tilt * x
 
-    def potential(self, x, couplings):
+    def potential(self, x: Any, couplings: DoubleWellCouplings) -> Any:
         return self.time_step(couplings) * self.continuum_potential(x, couplings)
 
-    def quadratic(self, couplings):
+    def quadratic(self, couplings: DoubleWellCouplings) -> Any:
         return -self.time_step(couplings) * couplings.mu / 2
 
-    def leading(self, couplings):
+    def leading(self, couplings: DoubleWellCouplings) -> tuple[int, Any]:
         return 4, self.time_step(couplings) * couplings.lam / 4

@@ -19,8 +19,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
-from .quadrature import Potential, kernel, uniform_grid
+from .quadrature import Grid, Potential, kernel, uniform_grid
 
 EPSILON = float(np.finfo(np.float64).eps)
 # Eigenvalues that are no larger, compared with κ_0, are rounding errors.
@@ -33,14 +34,13 @@ _SQUARINGS = 60
 class Eigenstates(NamedTuple):
     """Of K in order of falling κ_j; ψ_j is normalised to Σ_x ψ_j(x)² = 1.
 
-    x: (points,) the grid. log_scale: ln κ_0. deficits: 1 - κ_j/κ_0, in [0, 1). psi: (points,
-    states).
+    x: the grid. log_scale: ln κ_0. deficits: 1 - κ_j/κ_0, in [0, 1). psi: the ψ_j.
     """
 
-    x: np.ndarray
+    x: Grid
     log_scale: float
-    deficits: np.ndarray
-    psi: np.ndarray
+    deficits: Float[np.ndarray, " states"]
+    psi: Float[np.ndarray, "points states"]
 
 
 def eigenstates(
@@ -84,13 +84,18 @@ def _of_each_parity(
     return _ordered(np.concatenate([-right[::-1], right]), scale, deficits, psi / np.sqrt(2))
 
 
-def _ordered(x: np.ndarray, scale: float, deficits: np.ndarray, psi: np.ndarray) -> Eigenstates:
+def _ordered(
+    x: Grid,
+    scale: float,
+    deficits: Float[np.ndarray, " states"],
+    psi: Float[np.ndarray, "points states"],
+) -> Eigenstates:
     keep = np.flatnonzero(deficits < 1 - _SMALLEST)
     keep = keep[np.argsort(deficits[keep], kind="stable")]
     return Eigenstates(x, float(np.log(scale)), deficits[keep], psi[:, keep])
 
 
-def _leading(matrix: np.ndarray) -> np.ndarray:
+def _leading(matrix: Float[np.ndarray, "points points"]) -> Grid:
     """The leading eigenvector of a matrix of positive elements, every element to its own accuracy.
 
     Of K, K², K⁴, … until it stands still.

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from .coupling import Coupling
 from .errors import LatticeFlowsError
 from .lattice import laplacian_eigenvalues
 from .lattice_theory import LatticeTheory
+from .shapes import Draws
 
 
 class FreeFieldCouplings(NamedTuple):
@@ -34,16 +36,16 @@ class FreeField(LatticeTheory):
     Couplings: ClassVar[Any] = FreeFieldCouplings
     title: ClassVar[str] = "free field"
 
-    def stiffness(self, couplings):
+    def stiffness(self, couplings: FreeFieldCouplings) -> Any:
         return 1.0
 
-    def potential(self, x, couplings):
+    def potential(self, x: Any, couplings: FreeFieldCouplings) -> Any:
         return couplings.mass_squared * (x * x)
 
-    def quadratic(self, couplings):
+    def quadratic(self, couplings: FreeFieldCouplings) -> Any:
         return couplings.mass_squared
 
-    def leading(self, couplings):
+    def leading(self, couplings: FreeFieldCouplings) -> tuple[int, Any]:
         return 2, couplings.mass_squared
 
     def log_z(self, couplings: FreeFieldCouplings) -> float:
@@ -55,12 +57,12 @@ class FreeField(LatticeTheory):
         """The closed form, on a torus of any dimension."""
         return GaussianAnswers(self, couplings)
 
-    def propagator(self, couplings: FreeFieldCouplings) -> np.ndarray:
-        """The exact ⟨φ_0 φ_x⟩ for every displacement x; float64, shape `shape`."""
+    def propagator(self, couplings: FreeFieldCouplings) -> Float[np.ndarray, "*shape"]:
+        """The exact ⟨φ_0 φ_x⟩ for every displacement x."""
         self.validate(couplings)
         return np.fft.ifftn(self._mode_variances(couplings)).real
 
-    def _mode_variances(self, couplings: FreeFieldCouplings) -> np.ndarray:
+    def _mode_variances(self, couplings: FreeFieldCouplings) -> Float[np.ndarray, "*shape"]:
         return 0.5 / (laplacian_eigenvalues(self.shape) + float(couplings.mass_squared))
 
 
@@ -93,18 +95,18 @@ class GaussianAnswers:
         self.magnetization = 0.0
         self.energy_gap = 2 * float(np.arcsinh(np.sqrt(self.couplings.mass_squared) / 2))
 
-    def correlator(self) -> np.ndarray:
+    def correlator(self) -> Float[np.ndarray, " L"]:
         """⟨φ̄_0 φ̄_r⟩ of the means of slices across the first direction, r = 0 … L-1."""
         gap, r = self.energy_gap, np.arange(self.length)
         area = self.theory.sites // self.length
         decay = np.exp(-gap * r) + np.exp(-gap * (self.length - r))
         return decay / (-np.expm1(-gap * self.length) * 4 * area * np.sinh(gap))
 
-    def connected_correlator(self) -> np.ndarray:
+    def connected_correlator(self) -> Float[np.ndarray, " L"]:
         """The same: ⟨φ⟩ = 0."""
         return self.correlator()
 
-    def correlator_gaps(self) -> np.ndarray:
+    def correlator_gaps(self) -> Float[np.ndarray, " r"]:
         """Δ(r) = arcosh((C(r-1) + C(r+1)) / 2C(r)) for r = 1 … L/2."""
         return np.full(self.length // 2, self.energy_gap)
 
@@ -128,8 +130,8 @@ class GaussianAnswers:
             "log_z": self.log_z,
         }
 
-    def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        """n independent configurations from p(φ), exactly; float64, shape (n, *shape)."""
+    def sample(self, rng: np.random.Generator, n: int) -> Draws:
+        """n independent configurations from p(φ), exactly; float64."""
         axes = tuple(range(1, 1 + len(self.theory.shape)))
         # white noise, filtered mode by mode: real fields stay real, the modes independent
         modes = np.fft.fftn(rng.normal(size=(n, *self.theory.shape)), axes=axes)

@@ -11,21 +11,23 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from jaxtyping import Float
 
 from .double_well import DoubleWell, DoubleWellCouplings
 from .errors import LatticeFlowsError
+from .quadrature import Grid
 
 MAX_POINTS = 3000
 
 
 def spectrum(
-    potential: Callable[[np.ndarray], np.ndarray],
+    potential: Callable[[Grid], Grid],
     mass: float,
     count: int,
     *,
     half_width: float = 4.0,
     tolerance: float = 1e-11,
-) -> np.ndarray:
+) -> Float[np.ndarray, " {count}"]:
     """The lowest `count` energies of H = p²/2M + V, ascending, to about `tolerance` relative.
 
     `potential` is elementwise and grows at both ends; `half_width` starts the search for the box.
@@ -47,7 +49,9 @@ def spectrum(
     )
 
 
-def energies(theory: DoubleWell, couplings: DoubleWellCouplings, count: int) -> np.ndarray:
+def energies(
+    theory: DoubleWell, couplings: DoubleWellCouplings, count: int
+) -> Float[np.ndarray, " {count}"]:
     """The lowest `count` energies of the double well's Hamiltonian, H = p²/2M + V(x).
 
     Raises LatticeFlowsError for invalid couplings.
@@ -56,7 +60,9 @@ def energies(theory: DoubleWell, couplings: DoubleWellCouplings, count: int) -> 
     return spectrum(lambda x: theory.continuum_potential(x, couplings), couplings.mass, count)
 
 
-def _hamiltonian(potential: np.ndarray, mass: float, spacing: float) -> np.ndarray:
+def _hamiltonian(
+    potential: Grid, mass: float, spacing: float
+) -> Float[np.ndarray, "points points"]:
     steps = np.arange(len(potential))
     distances = np.subtract.outer(steps, steps)
     squares = np.where(distances == 0, 6 / np.pi**2, distances.astype(float) ** 2)

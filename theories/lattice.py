@@ -7,12 +7,12 @@ an array of that shape and its sites are the indices. Everything is periodic.
 from __future__ import annotations
 
 from itertools import permutations, product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int, Shaped
 
-if TYPE_CHECKING:
-    import jax
+from .shapes import Array, Configuration, Scalar
 
 
 class PointGroupElement(NamedTuple):
@@ -22,16 +22,16 @@ class PointGroupElement(NamedTuple):
     reversed_axes: tuple[int, ...]
 
 
-def bond_energy(phi: jax.Array) -> jax.Array:
-    """Σ_{x,μ} (φ_x - φ_{x+μ})², one bond for every site and direction; a scalar."""
+def bond_energy(phi: Configuration) -> Scalar:
+    """Σ_{x,μ} (φ_x - φ_{x+μ})², one bond for every site and direction."""
     import jax.numpy as jnp
 
     differences = (phi - jnp.roll(phi, -1, axis) for axis in range(phi.ndim))
     return jnp.asarray(sum(jnp.sum(difference * difference) for difference in differences))
 
 
-def neighbour_sum(phi: jax.Array) -> jax.Array:
-    """Σ_μ (φ_{x+μ} + φ_{x-μ}) at every site; the shape of `phi`."""
+def neighbour_sum(phi: Configuration) -> Configuration:
+    """Σ_μ (φ_{x+μ} + φ_{x-μ}) at every site."""
     import jax.numpy as jnp
 
     total = jnp.zeros_like(phi)
@@ -40,24 +40,24 @@ def neighbour_sum(phi: jax.Array) -> jax.Array:
     return total
 
 
-def laplacian_eigenvalues(shape: tuple[int, ...]) -> np.ndarray:
-    """k̂² = Σ_μ 4 sin²(k_μ/2), the spectrum of -Δ, at k_μ = 2π n_μ/L_μ; float64, shape `shape`."""
+def laplacian_eigenvalues(shape: tuple[int, ...]) -> Float[np.ndarray, "*shape"]:
+    """k̂² = Σ_μ 4 sin²(k_μ/2), the spectrum of -Δ, at k_μ = 2π n_μ/L_μ."""
     total = np.zeros(())
     for length in shape:
         total = np.add.outer(total, 4 * np.sin(np.pi * np.arange(length) / length) ** 2)
     return total
 
 
-def filter_modes(factors: jax.Array, phi: jax.Array) -> jax.Array:
-    """`phi` with its momentum modes multiplied by real `factors` (even in k); the shape of both."""
+def filter_modes(factors: Configuration, phi: Configuration) -> Configuration:
+    """`phi` with its momentum modes multiplied by real `factors` (even in k)."""
     import jax.numpy as jnp
 
     modes = jnp.fft.fftn(phi)
     return jnp.fft.ifftn(factors.astype(modes.dtype) * modes).real
 
 
-def distance_classes(shape: tuple[int, ...]) -> np.ndarray:
-    """Label every displacement by its orbit under the point group; integers, shape `shape`.
+def distance_classes(shape: tuple[int, ...]) -> Int[np.ndarray, "*shape"]:
+    """Label every displacement by its orbit under the point group.
 
     Two displacements have the same label exactly when a reflection or an exchange of equally long
     axes carries one into the other. Labels run from 0 (the origin) outwards in distance without
@@ -91,7 +91,7 @@ def point_group(shape: tuple[int, ...]) -> tuple[PointGroupElement, ...]:
     return tuple(PointGroupElement(*pair) for pair in product(exchanges, reversals))
 
 
-def transform(phi: jax.Array, element: PointGroupElement) -> jax.Array:
+def transform(phi: Shaped[Array, "*shape"], element: PointGroupElement) -> Shaped[Array, "*moved"]:
     """The configuration moved by a point-group element; the origin stays where it is."""
     import jax.numpy as jnp
 

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from .lattice import PointGroupElement, bond_energy, point_group
+from .shapes import Configuration, Point, Scalar
 from .theory import ExactAnswers, Theory
 from .transfer_matrix import TransferMatrix
-
-if TYPE_CHECKING:
-    import jax
 
 
 @dataclass(frozen=True)
@@ -48,19 +46,19 @@ class LatticeTheory(Theory):
     def symmetries(self) -> Symmetries:
         return Symmetries(self.shape, point_group(self.shape), self.z2_odd)
 
-    def stiffness(self, couplings) -> Any:
+    def stiffness(self, couplings: Point) -> Any:
         """The coefficient of (φ_x - φ_{x+μ})²; a scalar, 1 unless a theory says otherwise."""
         return 1.0
 
     @abstractmethod
-    def potential(self, x, couplings) -> Any:
+    def potential(self, x: Any, couplings: Point) -> Any:
         """The one-site potential, elementwise, for NumPy and jax arrays alike."""
 
     @abstractmethod
-    def leading(self, couplings) -> tuple[int, Any]:
+    def leading(self, couplings: Point) -> tuple[int, Any]:
         """(p, c): the potential goes as c x^p for large fields, c > 0; p even, the same always."""
 
-    def quadratic(self, couplings) -> Any:
+    def quadratic(self, couplings: Point) -> Any:
         """The coefficient of x² in the potential where the odd couplings vanish."""
         import jax
 
@@ -74,7 +72,7 @@ class LatticeTheory(Theory):
         power, _ = self.leading(self.from_values())
         return power == 2
 
-    def strength(self, couplings) -> Any:
+    def strength(self, couplings: Point) -> Any:
         """λ = c^{4/p} of a potential that goes as c x^p; 0 of a free one.
 
         λ^{-1/4} is the theory's own unit of the field: there c x^p is 1.
@@ -82,14 +80,14 @@ class LatticeTheory(Theory):
         power, coefficient = self.leading(couplings)
         return 0.0 if power == 2 else coefficient if power == 4 else coefficient ** (4 / power)
 
-    def action(self, phi: jax.Array, couplings) -> jax.Array:
+    def action(self, phi: Configuration, couplings: Point) -> Scalar:
         import jax.numpy as jnp
 
         phi, couplings = self.checked(phi, couplings)
         bonds = self.stiffness(couplings) * bond_energy(phi)
         return bonds + jnp.sum(self.potential(phi, couplings))
 
-    def exact(self, couplings) -> ExactAnswers | None:
+    def exact(self, couplings: Point) -> ExactAnswers | None:
         """The transfer matrix of a chain; None in more than one dimension."""
         return TransferMatrix(self, couplings) if len(self.shape) == 1 else None
 

@@ -14,17 +14,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from .coupling import Coupling
 from .errors import LatticeFlowsError
 from .quadrature import resolution, support, uniform_grid
+from .shapes import Configuration, Scalar
 from .theory import ExactAnswers, Theory
-
-if TYPE_CHECKING:
-    import jax
 
 _NODES = 200  # of the quadrature on either side
 _MOST_CENTRES = 1024
@@ -59,30 +58,30 @@ class ManyWell(Theory):
                 f"not `shape={self.shape}`"
             )
 
-    def action(self, phi: jax.Array, couplings) -> jax.Array:
+    def action(self, phi: Configuration, couplings: ManyWellCouplings) -> Scalar:
         import jax.numpy as jnp
 
         phi, couplings = self.checked(phi, couplings)
         return jnp.sum(self.well(phi[0::2], couplings)) + jnp.sum(phi[1::2] ** 2) / 2
 
-    def well(self, x, couplings):
+    def well(self, x: Any, couplings: ManyWellCouplings) -> Any:
         """x⁴ - a x² - h x, elementwise, for NumPy and jax arrays alike."""
         square = x * x
         return square * square - couplings.depth * square - couplings.tilt * x
 
-    def exact(self, couplings) -> ExactAnswers | None:
+    def exact(self, couplings: ManyWellCouplings) -> ExactAnswers | None:
         return ManyWellAnswers(self, couplings)
 
     @property
     def mode_names(self) -> tuple[str, ...]:
         return ("positive_well",)
 
-    def modes(self, phi: np.ndarray) -> np.ndarray:
-        """The share of the pairs in the well at positive x: (n, 1). x = 0 counts half."""
+    def modes(self, phi: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n 1"]:
+        """The share of the pairs in the well at positive x. x = 0 counts half."""
         return np.heaviside(phi[:, 0::2], 0.5).mean(axis=1, keepdims=True)
 
-    def mode_centres(self, couplings) -> np.ndarray | None:
-        """The minima of S, (2^{d/2}, d); None where they are more than a thousand."""
+    def mode_centres(self, couplings: ManyWellCouplings) -> Float[np.ndarray, "K d"] | None:
+        """The minima of S, K = 2^{d/2} at most; None where they are more than a thousand."""
         stationary = np.roots([4, 0, -2 * couplings.depth, -couplings.tilt])
         x = np.sort(stationary.real[np.abs(stationary.imag) < 1e-6])
         minima = x[12 * x**2 > 2 * couplings.depth]
@@ -128,8 +127,8 @@ class ManyWellAnswers:
         """Exact values by name: mean, second_moment, positive_well, log_z."""
         return dict(self._observables)
 
-    def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        """n independent exact draws, (n, d) float64.
+    def sample(self, rng: np.random.Generator, n: int) -> Float[np.ndarray, "n d"]:
+        """n independent exact draws, float64.
 
         A grid with a uniformly random offset is laid under each well and one of its points drawn:
         the sum of the density over the grid does not depend on the offset (to rounding, by the

@@ -19,16 +19,15 @@ where w_j N_j is the largest at x, every other w_k N_k is at most √(w_j N_j w_
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from .coupling import Coupling
 from .errors import LatticeFlowsError
+from .shapes import Array, Configuration, Scalar
 from .theory import ExactAnswers, Theory
-
-if TYPE_CHECKING:
-    import jax
 
 # Where the sums over the grid are good to 1e-8 and the bounds accept enough.
 _EXACT_BETAS = (0.1, 5.0)
@@ -58,8 +57,8 @@ class MixtureCouplings(NamedTuple):
 class GaussianMixture(Theory):
     """A mixture of K Gaussians; a subclass fixes which. The formula is at the head of this module.
 
-    means: (K, 2) the μ_k. weights: (K,) the w_k, which sum to 1. covariances: (K, 2, 2) the Σ_k,
-    deviation² 1 unless a subclass has others.
+    means: the μ_k. weights: the w_k, which sum to 1. covariances: the Σ_k, deviation² 1 unless a
+    subclass has others.
     """
 
     shape: tuple[int, ...] = (2,)
@@ -68,20 +67,22 @@ class GaussianMixture(Theory):
     even: ClassVar[bool] = False
     own_shape: ClassVar[tuple[int, ...] | None] = (2,)
 
-    means: ClassVar[np.ndarray]
-    weights: ClassVar[np.ndarray]
+    means: ClassVar[Float[np.ndarray, "K 2"]]
+    weights: ClassVar[Float[np.ndarray, " K"]]
     deviation: ClassVar[float] = 1.0
 
     @property
-    def covariances(self) -> np.ndarray:
+    def covariances(self) -> Float[np.ndarray, "K 2 2"]:
         return np.tile(self.deviation**2 * np.eye(2), (len(self.weights), 1, 1))
 
-    def action(self, phi: jax.Array, couplings) -> jax.Array:
+    def action(self, phi: Configuration, couplings: MixtureCouplings) -> Scalar:
         phi, couplings = self.checked(phi, couplings)
         return -couplings.beta * self.log_density(phi)
 
-    def log_density(self, x: jax.Array, shrink: Any = 1.0, widening: Any = 0.0) -> jax.Array:
-        """log Σ_k w_k N(x; a μ_k, a² Σ_k + b 1) of one point (2,), a scalar.
+    def log_density(
+        self, x: Float[Array, " 2"], shrink: Scalar | float = 1.0, widening: Scalar | float = 0.0
+    ) -> Scalar:
+        """log Σ_k w_k N(x; a μ_k, a² Σ_k + b 1) of one point.
 
         log p itself by default; a is `shrink`, b `widening`. Differentiable in all arguments.
         """
@@ -94,7 +95,7 @@ class GaussianMixture(Theory):
         log_terms = jnp.asarray(np.log(self.weights), x.dtype) - (quadratic + log_det) / 2
         return jax.nn.logsumexp(log_terms) - float(np.log(2 * np.pi))
 
-    def exact(self, couplings) -> ExactAnswers | None:
+    def exact(self, couplings: MixtureCouplings) -> ExactAnswers | None:
         """Closed forms at β = 1, sums over a grid for β in [0.1, 5]; None elsewhere."""
         low, high = _EXACT_BETAS
         return MixtureAnswers(self, couplings) if low <= float(couplings.beta) <= high else None
@@ -103,15 +104,15 @@ class GaussianMixture(Theory):
     def mode_names(self) -> tuple[str, ...]:
         return tuple(f"mode_{k}" for k in range(1, len(self.weights) + 1))
 
-    def modes(self, phi: np.ndarray) -> np.ndarray:
-        """The responsibilities r_k of each point (n, 2): (n, K), whose rows sum to 1."""
+    def modes(self, phi: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n K"]:
+        """The responsibilities r_k of each point, which sum to 1."""
         return _softmax(self._log_terms(np.asarray(phi, np.float64)))
 
-    def mode_centres(self, couplings) -> np.ndarray:
+    def mode_centres(self, couplings: MixtureCouplings) -> Float[np.ndarray, "K 2"]:
         return self.means
 
-    def _log_terms(self, x: np.ndarray) -> np.ndarray:
-        """log of w_k N(x; μ_k, Σ_k) at each point (n, 2): (n, K)."""
+    def _log_terms(self, x: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n K"]:
+        """log of w_k N(x; μ_k, Σ_k) at each point."""
         quadratic, log_det = _quadratic_form(x[:, None] - self.means, self.covariances, np)
         return np.log(self.weights) - (quadratic + log_det) / 2 - np.log(2 * np.pi)
 
@@ -163,8 +164,8 @@ class MixtureAnswers:
         """
         return dict(self._observables)
 
-    def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        """n independent exact draws, (n, 2) float64."""
+    def sample(self, rng: np.random.Generator, n: int) -> Float[np.ndarray, "n 2"]:
+        """n independent exact draws, float64."""
         theory, flat = self.theory, min(self.beta, 1.0)
         # of (w_k N_k)^flat, a Gaussian of covariance Σ_k/flat
         log_shares = flat * np.log(theory.weights)
@@ -269,7 +270,7 @@ class SixGaussians(GaussianMixture):
     # fmt: on
 
     @property
-    def covariances(self) -> np.ndarray:
+    def covariances(self) -> Float[np.ndarray, "K 2 2"]:
         upper = [  # xx, xy, yy
             (0.2778, 0.4797, 0.8615),
             (0.8958, -0.0249, 0.1001),

@@ -50,18 +50,18 @@ class Phi4(LatticeTheory):
         """Couplings from names and values; α left out is 0.01 on a chain, 0 in more dimensions."""
         return super().from_values(**({} if len(self.shape) == 1 else {"alpha": 0.0}) | values)
 
-    def stiffness(self, couplings):
+    def stiffness(self, couplings: Phi4Couplings) -> Any:
         return 1.0
 
-    def potential(self, x, couplings):
+    def potential(self, x: Any, couplings: Phi4Couplings) -> Any:
         square, shifted = x * x, x - couplings.alpha
         shifted_square = shifted * shifted
         return couplings.lam * (shifted_square * shifted_square) - couplings.m * square
 
-    def quadratic(self, couplings):
+    def quadratic(self, couplings: Phi4Couplings) -> Any:
         return -couplings.m
 
-    def leading(self, couplings):
+    def leading(self, couplings: Phi4Couplings) -> tuple[int, Any]:
         return 4, couplings.lam
 
     @staticmethod

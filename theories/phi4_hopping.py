@@ -33,15 +33,15 @@ class Phi4Hopping(LatticeTheory):
     title: ClassVar[str] = r"$\phi^4$ theory"
     references: ClassVar[str] = "Nicoli et al., arXiv:2007.07115"
 
-    def stiffness(self, couplings):
+    def stiffness(self, couplings: Phi4HoppingCouplings) -> Any:
         return couplings.kappa
 
-    def potential(self, x, couplings):
+    def potential(self, x: Any, couplings: Phi4HoppingCouplings) -> Any:
         square = x * x
         return self.quadratic(couplings) * square + couplings.lam * (square * square)
 
-    def quadratic(self, couplings):
+    def quadratic(self, couplings: Phi4HoppingCouplings) -> Any:
         return 1 - 2 * couplings.lam - 2 * len(self.shape) * couplings.kappa
 
-    def leading(self, couplings):
+    def leading(self, couplings: Phi4HoppingCouplings) -> tuple[int, Any]:
         return 4, couplings.lam

@@ -8,12 +8,17 @@ between fixed neighbours, so a spacing h ≈ 0.6 σ already leaves only rounding
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from .errors import LatticeFlowsError
 
-Potential = Callable[[np.ndarray], np.ndarray]
+Potential = Callable[[Any], Any]
+"""Elementwise, of numpy arrays."""
+Grid = Float[np.ndarray, " points"]
+"""Places, or one number at each of them."""
 
 # Field values whose probability is below about e^{-LOG_TAIL} are left out.
 LOG_TAIL = 60.0
@@ -60,14 +65,14 @@ def resolution(potential: Potential, stiffness: float, low: float, high: float) 
     return 0.6 / np.sqrt(4 * stiffness + max(curvature, 0.0))
 
 
-def uniform_grid(low: float, high: float, spacing: float) -> np.ndarray:
+def uniform_grid(low: float, high: float, spacing: float) -> Grid:
     """Equally spaced points that reach both ends, at most `spacing` apart."""
     return np.linspace(low, high, int(np.ceil((high - low) / spacing)) + 1)
 
 
 def kernel(
-    potential: Potential, stiffness: float, x: np.ndarray, weights: np.ndarray | float
-) -> np.ndarray:
+    potential: Potential, stiffness: float, x: Grid, weights: Grid | float
+) -> Float[np.ndarray, "points points"]:
     """√w K √w with K(x,y) = exp[-a(x-y)² - ½v(x) - ½v(y)] for quadrature nodes and weights."""
     half = 0.5 * (np.log(weights) - potential(x))
     return np.exp(half[:, None] + half[None, :] - stiffness * np.subtract.outer(x, x) ** 2)

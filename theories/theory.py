@@ -17,17 +17,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float
 
 from .coupling import Coupling, facts
 from .errors import LatticeFlowsError
-
-if TYPE_CHECKING:
-    import jax
+from .shapes import Configuration, Draws, Point, Scalar
 
 
+@runtime_checkable
 class ExactAnswers(Protocol):
     """The exact solution of a theory at one set of couplings."""
 
@@ -41,12 +41,12 @@ class ExactAnswers(Protocol):
         """
         ...
 
-    def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        """n independent exact draws, (n, *shape) float64."""
+    def sample(self, rng: np.random.Generator, n: int) -> Draws:
+        """n independent exact draws, float64."""
         ...
 
 
-def coupling_scale(couplings: Any, name: str, value: Any, inverse: bool = False) -> Any:
+def coupling_scale(couplings: Point, name: str, value: Any, inverse: bool = False) -> Any:
     """The scale on which a coupling is drawn, and seen by fields, evenly.
 
     Its logarithm where it is `logarithmic` (coupling.py), else `value` itself. Of a number or
@@ -124,14 +124,14 @@ class Theory(ABC):
         return int(np.prod(self.shape))
 
     @abstractmethod
-    def action(self, phi: jax.Array, couplings) -> jax.Array:
-        """S(φ) of one configuration, a scalar in the precision of `phi` (vmap for more).
+    def action(self, phi: Configuration, couplings: Point) -> Scalar:
+        """S(φ) of one configuration, in the precision of `phi` (vmap for more).
 
         Differentiable in `phi` and in the couplings.
         Raises LatticeFlowsError if `phi` has another shape or is not real (`checked` does that).
         """
 
-    def exact(self, couplings) -> ExactAnswers | None:
+    def exact(self, couplings: Point) -> ExactAnswers | None:
         """The exact solution at these couplings (one set of numbers); None where none is known."""
         return None
 
@@ -140,15 +140,15 @@ class Theory(ABC):
         """The modes that `modes` tells apart, K of them; none by default."""
         return ()
 
-    def modes(self, phi: np.ndarray) -> np.ndarray:
-        """To which mode each configuration (n, *shape) belongs: (n, K) shares in [0, 1]."""
+    def modes(self, phi: Draws) -> Float[np.ndarray, "n K"]:
+        """To which mode each configuration belongs: shares in [0, 1]."""
         return np.zeros((len(phi), 0))
 
-    def mode_centres(self, couplings) -> np.ndarray | None:
-        """Where the density has its maxima, (K, *shape); None where they are not told."""
+    def mode_centres(self, couplings: Point) -> Float[np.ndarray, " K *shape"] | None:
+        """Where the density has its maxima; None where they are not told."""
         return None
 
-    def checked(self, phi: jax.Array, couplings) -> tuple[jax.Array, Any]:
+    def checked(self, phi: Any, couplings: Point) -> tuple[Configuration, Any]:
         """One configuration and the couplings in its precision, as `action` wants them."""
         import jax.numpy as jnp
 
@@ -160,7 +160,7 @@ class Theory(ABC):
             )
         if not jnp.issubdtype(phi.dtype, jnp.floating):
             raise LatticeFlowsError(f"configurations are real numbers, got {phi.dtype}")
-        return phi, type(couplings)(*(jnp.asarray(value, phi.dtype) for value in couplings))
+        return phi, couplings._make(jnp.asarray(value, phi.dtype) for value in couplings)
 
     def from_values(self, **values) -> Any:
         """Couplings from names and values, the defaults filled in.
@@ -176,7 +176,7 @@ class Theory(ABC):
             )
         return self.Couplings(**values)
 
-    def validate(self, couplings) -> None:
+    def validate(self, couplings: Point) -> None:
         """Raise LatticeFlowsError unless every coupling is a finite number in its allowed range.
 
         Arrays are judged entry by entry.
@@ -196,12 +196,12 @@ class Theory(ABC):
             if self.facts()[name].positive and not np.all(numbers > 0):
                 raise LatticeFlowsError(f"{name} must be greater than 0, got {value}")
 
-    def is_symmetric(self, couplings) -> bool:
+    def is_symmetric(self, couplings: Point) -> bool:
         """Whether φ → -φ is a symmetry at these (concrete) couplings."""
         return self.even and all(
             np.all(np.asarray(getattr(couplings, name)) == 0) for name in self.z2_odd
         )
 
-    def flip(self, couplings) -> Any:
+    def flip(self, couplings: Point) -> Point:
         """The couplings with the odd ones negated: S(-φ; flip(θ)) = S(φ; θ)."""
         return couplings._replace(**{name: -getattr(couplings, name) for name in self.z2_odd})

@@ -17,14 +17,16 @@ the rounding error of what it is the difference of, it is not known: NaN, with a
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Complex, Float
 
 from .bridge import sample_chain
 from .eigenstates import EPSILON, eigenstates
 from .errors import LatticeFlowsError
-from .quadrature import kernel, resolution, support, uniform_grid
+from .quadrature import Grid, kernel, resolution, support, uniform_grid
+from .shapes import Point
 
 # An answer is known if it is this many times its rounding error: to two digits or more.
 _KNOWN = 100
@@ -33,6 +35,7 @@ MAX_LENGTH = 10**6  # the correlator takes microseconds for each distance
 MOMENTUM_BLOCK = 32
 
 
+@runtime_checkable
 class Chain(Protocol):
     """What the transfer matrix asks of a theory; every `LatticeTheory` has it."""
 
@@ -58,7 +61,7 @@ class TransferMatrix:
     couplings need a larger grid than is sensible.
     """
 
-    def __init__(self, theory: Chain, couplings: Any, *, spacing: float | None = None) -> None:
+    def __init__(self, theory: Chain, couplings: Point, *, spacing: float | None = None) -> None:
         if len(theory.shape) != 1:
             raise LatticeFlowsError(
                 f"exact answers exist for chains only, not for shape {theory.shape}; "
@@ -72,7 +75,7 @@ class TransferMatrix:
         if any(np.ndim(value) for value in couplings):
             raise LatticeFlowsError("exact answers are for one set of couplings, not for arrays")
         self.theory = theory
-        self.couplings = type(couplings)(*(float(value) for value in couplings))
+        self.couplings = couplings._make(map(float, couplings))
         self.length = theory.sites
         self._even = theory.is_symmetric(self.couplings)
         self._stiffness = float(theory.stiffness(self.couplings))
@@ -99,10 +102,10 @@ class TransferMatrix:
 
     # -- the spectrum ------------------------------------------------------------------------
 
-    def _raw_potential(self, x: np.ndarray) -> np.ndarray:
+    def _raw_potential(self, x: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any"]:
         return self.theory.potential(x, self.couplings)
 
-    def _potential(self, x: np.ndarray) -> np.ndarray:
+    def _potential(self, x: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any"]:
         """The potential above its minimum, which keeps every exponential in range."""
         return self._raw_potential(x) - self._floor
 
@@ -183,7 +186,7 @@ class TransferMatrix:
 
     # -- one site and two --------------------------------------------------------------------
 
-    def marginal(self) -> tuple[np.ndarray, np.ndarray]:
+    def marginal(self) -> tuple[Grid, Grid]:
         """The density of one site's field: (x, p(x)) on the grid."""
         return self._x.copy(), self._occupation / self._spacing
 
@@ -191,7 +194,7 @@ class TransferMatrix:
         """⟨φ^power⟩ of one site."""
         return float(np.sum(self._occupation * self._x**power))
 
-    def connected_correlator(self) -> np.ndarray:
+    def connected_correlator(self) -> Float[np.ndarray, " N"]:
         """C(r) = ⟨φ_0 φ_r⟩ - ⟨φ⟩² for r = 0 … N-1."""
         squares = self._position**2
         values = np.empty(self.length)
@@ -201,11 +204,11 @@ class TransferMatrix:
             values[r] = self._kappa**r @ squares @ back / self._excess
         return values
 
-    def correlator(self) -> np.ndarray:
+    def correlator(self) -> Float[np.ndarray, " N"]:
         """G(r) = ⟨φ_0 φ_r⟩ (disconnected) for r = 0 … N-1."""
         return self.connected_correlator() + self._mean**2
 
-    def correlator_gaps(self) -> np.ndarray:
+    def correlator_gaps(self) -> Float[np.ndarray, " r"]:
         """Δ(r) = arcosh((C(r-1) + C(r+1)) / 2C(r)) for r = 1 … N/2.
 
         NaN where C(r) is lost in the rounding errors of the x_jk, squared.
@@ -232,7 +235,7 @@ class TransferMatrix:
     # -- the magnetization M = Σφ/N ----------------------------------------------------------
 
     @cached_property
-    def _characteristic(self) -> tuple[np.ndarray, np.ndarray]:
+    def _characteristic(self) -> tuple[Float[np.ndarray, " k"], Complex[np.ndarray, " k"]]:
         """(k, ⟨e^{ikM}⟩) at k = 0, π/B, 2π/B, … until it has vanished; |M| < B always.
 
         e^{ikM} puts a phase e^{ikφ/N} at every site: ⟨e^{ikM}⟩ = Tr (K D_k)^N / Tr K^N.
@@ -253,7 +256,9 @@ class TransferMatrix:
         values = np.concatenate(blocks)
         return step * np.arange(len(values)), values
 
-    def _characteristic_at(self, k: np.ndarray, rank: int) -> np.ndarray:
+    def _characteristic_at(
+        self, k: Float[np.ndarray, " k"], rank: int
+    ) -> Complex[np.ndarray, " k"]:
         """Tr (K D_k)^N / Tr K^N among the `rank` leading eigenstates of K."""
         half = (np.sqrt(self._kappa) * self._psi)[:, :rank]
         phases = np.exp(1j * np.outer(k, self._x) / self.length)
@@ -261,7 +266,7 @@ class TransferMatrix:
         powers = np.linalg.matrix_power(matrices, self.length)
         return np.trace(powers, axis1=1, axis2=2) / self._excess
 
-    def magnetization_distribution(self, points: int = 801) -> tuple[np.ndarray, np.ndarray]:
+    def magnetization_distribution(self, points: int = 801) -> tuple[Grid, Grid]:
         """(M, P(M)): the probability density of M on a uniform grid of `points` values.
 
         P(M) = ∫ dk/2π e^{-ikM} ⟨e^{ikM}⟩, a Fourier series on (-B, B), outside of which M is never
@@ -403,8 +408,8 @@ class TransferMatrix:
             found |= {"energy_gap_bound": bound, "correlation_length_bound": 1 / bound}
         return found
 
-    def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        """n independent configurations from p(φ), exactly; float64, shape (n, N)."""
+    def sample(self, rng: np.random.Generator, n: int) -> Float[np.ndarray, "n N"]:
+        """n independent configurations from p(φ), exactly; float64."""
         x = uniform_grid(self._low, self._high, self._sampling_spacing)
         return sample_chain(rng, n, self.length, self._potential, self._stiffness, x)
 

@@ -11,11 +11,11 @@ fields are worth, whose mean is Z(θ(t)).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from lattice_flows.flows.base import Base
 from lattice_flows.flows.fields import Route, TransportFields
@@ -23,14 +23,15 @@ from lattice_flows.flows.flow import Flow
 from lattice_flows.flows.params import Params
 from lattice_flows.flows.paths import Path
 from lattice_flows.runs.config import Config
+from theories.shapes import Array, Configuration, Configurations, Point, Scalar
 
 
 @dataclass(frozen=True)
 class Anchor:
     """Couplings that a flow was trained on: `low` and `high` of each, equal where one was fixed."""
 
-    low: Any  # both the theory's NamedTuple of floats
-    high: Any
+    low: Point
+    high: Point
 
     @classmethod
     def of(cls, config: Config) -> "Anchor":
@@ -39,15 +40,15 @@ class Anchor:
         low, high = (config.make_theory().Couplings(*end) for end in zip(*ends, strict=True))
         return cls(low, high)
 
-    def nearest(self, couplings: Any) -> Any:
+    def nearest(self, couplings: Point) -> Point:
         """θ₀, the trained couplings nearest to `couplings`; these themselves where trained on."""
         return jax.tree.map(jnp.clip, couplings, self.low, self.high)
 
-    def line(self, t: jax.Array, couplings: Any) -> Any:
+    def line(self, t: Scalar, couplings: Point) -> Point:
         """θ(t) on the straight line from θ₀ to `couplings`."""
         return jax.tree.map(lambda a, b: a + t * (b - a), self.nearest(couplings), couplings)
 
-    def lines(self, grid: Sequence[Any]) -> list[dict[int, float]]:
+    def lines(self, grid: Sequence[Point]) -> list[dict[int, float]]:
         """The points of a grid, sorted onto lines: {place in the grid: t on the line to its end}.
 
         The last of each line is its end, t = 1.
@@ -87,30 +88,35 @@ class FlowBase(Base):
         """Parameters of the right shapes, to be replaced by trained ones."""
         return Params(self.flow.base.init(), self.flow.field.init(jax.random.key(0)))
 
-    def energy(self, params: Params, phi: jax.Array, couplings: Any) -> jax.Array:
+    def energy(self, params: Params, phi: Configuration, couplings: Point) -> Scalar:
         return -self.flow.log_prob(params, phi[None], self.anchor.nearest(couplings))[0]
 
-    def log_normalisation(self, params: Params, couplings: Any) -> jax.Array:
+    def log_normalisation(self, params: Params, couplings: Point) -> Scalar:
         return jnp.zeros((), jnp.result_type(*couplings))
 
-    def sample(self, params: Params, key: jax.Array, couplings: Any) -> jax.Array:
+    def sample(self, params: Params, key: jax.Array, couplings: Point) -> Configuration:
         return self.draw(params, key, couplings, 1)[0][0]
 
     def draw_with_score(
-        self, params: Params, key: jax.Array, couplings: Any, n: int
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        self, params: Params, key: jax.Array, couplings: Point, n: int
+    ) -> tuple[Configurations, Float[Array, " n"], Configurations]:
         return self.flow.sample_with_score(params, key, self.anchor.nearest(couplings), n)
 
     def log_prob_tangents(
-        self, params: Params, phi: jax.Array, couplings: Any, d_phi: jax.Array, d_couplings: Any
-    ) -> tuple[jax.Array, jax.Array]:
+        self,
+        params: Params,
+        phi: Configurations,
+        couplings: Point,
+        d_phi: Float[Array, " k n *shape"],
+        d_couplings: Point,
+    ) -> tuple[Float[Array, " n"], Float[Array, "k n"]]:
         here = self.anchor.nearest(couplings)
         moved = jax.vmap(lambda d: jax.jvp(self.anchor.nearest, (couplings,), (d,))[1])(d_couplings)
         return self.flow.log_prob_tangents(params, phi, here, d_phi, moved)
 
     def draw(
-        self, params: Params, key: jax.Array, couplings: Any, n: int
-    ) -> tuple[jax.Array, jax.Array]:
+        self, params: Params, key: jax.Array, couplings: Point, n: int
+    ) -> tuple[Configurations, Float[Array, " n"]]:
         return self.flow.sample(params, key, self.anchor.nearest(couplings), n)
 
 
@@ -124,7 +130,7 @@ class CouplingLine(Path):
     def anchor(self) -> Anchor:
         return self.base.anchor
 
-    def energy(self, params: Params, t: jax.Array, phi: jax.Array, couplings: Any) -> jax.Array:
+    def energy(self, params: Params, t: Scalar, phi: Configuration, couplings: Point) -> Scalar:
         return self.target(phi, self.anchor.line(t, couplings))
 
 
@@ -132,13 +138,13 @@ def carry(
     fields: TransportFields,
     flow: Flow,
     params: Params,
-    phi: jax.Array,
+    phi: Configurations,
     route: Route,
-    couplings: Any,
-) -> tuple[jax.Array, jax.Array]:
-    """Carry configurations (n, *shape) along any `route` that ends at `couplings`.
+    couplings: Point,
+) -> tuple[Configurations, Float[Array, " n"]]:
+    """Carry configurations along any `route` that ends at `couplings`.
 
-    Solved with the steps of `flow`. Returns them and the change of log q, (n,).
+    Solved with the steps of `flow`. Returns them and the change of log q.
     """
     along = Flow(flow.base, fields.along(route), flow.steps)
     return along.integrate(params, phi, couplings)

@@ -1,23 +1,22 @@
 """The couplings of a training: fixed values and ranges, and points within the ranges."""
 
 from dataclasses import dataclass
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float
 
 from lattice_flows.flows.fields.field import Ranges
 from lattice_flows.runs.config import Config
 from theories import coupling_scale
+from theories.shapes import Array, Point, Scalar
 
 
 @dataclass(frozen=True)
 class Couplings:
     """Fixed values, the middle of each range among them, and the ranges."""
 
-    fixed: Any  # the theory's NamedTuple
+    fixed: Point
     ranges: Ranges
 
     @classmethod
@@ -29,18 +28,18 @@ class Couplings:
         }
         return cls(config.make_theory().from_values(**middle), config.ranges)
 
-    def at(self, position: jax.Array, fraction: jax.Array | float = 1.0) -> Any:
-        """The couplings at `position` (k,) in [0, 1]; ranges are `fraction` from their low end."""
+    def at(self, position: Float[Array, " k"], fraction: Scalar | float = 1.0) -> Point:
+        """The couplings at `position` in [0, 1]; ranges are `fraction` from their low end."""
         values = {}
         for i, (name, ends) in enumerate(self.ranges.items()):
             low, high = (coupling_scale(self.fixed, name, end) for end in ends)
             value = low + (high - low) * fraction * position[i]
             values[name] = coupling_scale(self.fixed, name, value, inverse=True)
         moved = self.fixed._replace(**values)
-        return type(moved)(*(jnp.asarray(value, position.dtype) for value in moved))
+        return moved._make(jnp.asarray(value, position.dtype) for value in moved)
 
-    def position(self, point: Any) -> NDArray[np.float64]:
-        """Where a point of numbers lies within the ranges, (k,), the inverse of `at`."""
+    def position(self, point: Point) -> Float[np.ndarray, " k"]:
+        """Where a point of numbers lies within the ranges, the inverse of `at`."""
         positions = []
         for name, ends in self.ranges.items():
             value, low, high = (

@@ -26,11 +26,16 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float
 
 from lattice_flows.flows.base import Base
 from lattice_flows.flows.fields import Field
 from lattice_flows.flows.params import Params, in_precision_of
+from theories.shapes import Array, Configuration, Configurations, Point, Scalar
+
+Times = Float[np.ndarray, " times"]
+Saved = Float[Array, " times n *shape"]
+"""Configurations at several times."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,8 @@ class Flow:
         return self.field.odd and self.base.even and self.base.theory.even
 
     def velocity(
-        self, params: Params, t: jax.Array, phi: jax.Array, couplings: Any
-    ) -> tuple[jax.Array, jax.Array]:
+        self, params: Params, t: Scalar, phi: Configuration, couplings: Point
+    ) -> tuple[Configuration, Scalar]:
         """V and ∇·V of one configuration, in the precision of the configuration."""
         cast = in_precision_of(params.field, t, phi, couplings)
         v, divergence = self.field.apply(params.field, *cast)
@@ -57,15 +62,15 @@ class Flow:
     def integrate(
         self,
         params: Params,
-        phi: jax.Array,
-        couplings: Any,
-        start: float = 0.0,
-        end: float = 1.0,
-        save_at: NDArray[np.float64] | None = None,
-    ) -> tuple[jax.Array, jax.Array]:
-        """Carry configurations (n, *shape) at one set of couplings from time `start` to `end`.
+        phi: Configurations,
+        couplings: Point,
+        start: Scalar | float = 0.0,
+        end: Scalar | float = 1.0,
+        save_at: Times | None = None,
+    ) -> tuple[Configurations | Saved, Float[Array, " n"] | Float[Array, "times n"]]:
+        """Carry configurations at one set of couplings from time `start` to `end`.
 
-        Returns them and their change of log q, (n,): -∫∇·V dt along the way. With `save_at`, rising
+        Returns them and their change of log q: -∫∇·V dt along the way. With `save_at`, rising
         in the direction of the motion, both have a leading axis of those times, each of which ends
         a step of the solver.
         """
@@ -78,17 +83,17 @@ class Flow:
         return self._solve(rhs, state, params, start, end, save_at)
 
     def sample(
-        self, params: Params, key: jax.Array, couplings: Any, n: int
-    ) -> tuple[jax.Array, jax.Array]:
-        """n draws (n, *shape) of q_s, and log q_s (n,), in the couplings' precision."""
+        self, params: Params, key: jax.Array, couplings: Point, n: int
+    ) -> tuple[Configurations, Float[Array, " n"]]:
+        """n draws of q_s, and log q_s, in the couplings' precision."""
         start, log_q = self.base.draw(params.base, key, couplings, n)
         end, change = self.integrate(params, start, couplings)
         return end, log_q + change
 
     def sample_with_score(
-        self, params: Params, key: jax.Array, couplings: Any, n: int
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """The draws and log q_s of `sample`, and the score ∇ log q_s at each draw, (n, *shape).
+        self, params: Params, key: jax.Array, couplings: Point, n: int
+    ) -> tuple[Configurations, Float[Array, " n"], Configurations]:
+        """The draws and log q_s of `sample`, and the score ∇ log q_s at each draw.
 
         The draws alone depend on the parameters for differentiation: it leaves log q_s and the
         score constant, as a path gradient takes them.
@@ -108,13 +113,17 @@ class Flow:
     def integrate_with_score(
         self,
         params: Params,
-        phi: jax.Array,
-        log_q: jax.Array,
-        score: jax.Array,
-        couplings: Any,
-        save_at: NDArray[np.float64] | None = None,
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Carry configurations of known log q (n,) and score (n, *shape) from t = 0 to 1.
+        phi: Configurations,
+        log_q: Float[Array, " n"],
+        score: Configurations,
+        couplings: Point,
+        save_at: Times | None = None,
+    ) -> tuple[
+        Configurations | Saved,
+        Float[Array, " n"] | Float[Array, "times n"],
+        Configurations | Saved,
+    ]:
+        """Carry configurations of known log q and score from t = 0 to 1.
 
         Returns the three at the end, or with a leading axis at the times `save_at`.
         """
@@ -130,18 +139,23 @@ class Flow:
 
         return self._solve(rhs, (phi, log_q, score), params, save_at=save_at)
 
-    def log_prob(self, params: Params, phi: jax.Array, couplings: Any) -> jax.Array:
-        """log q_s of configurations (n, *shape), (n,), by the flow run backwards."""
+    def log_prob(self, params: Params, phi: Configurations, couplings: Point) -> Float[Array, " n"]:
+        """log q_s of configurations, by the flow run backwards."""
         start, change = self.integrate(params, phi, couplings, start=1.0, end=0.0)
         return self._base_log_prob(params, start, couplings) - change
 
     def log_prob_tangents(
-        self, params: Params, phi: jax.Array, couplings: Any, d_phi: jax.Array, d_couplings: Any
-    ) -> tuple[jax.Array, jax.Array]:
-        """log q_s of configurations, (n,), and its derivatives in k directions, (k, n).
+        self,
+        params: Params,
+        phi: Configurations,
+        couplings: Point,
+        d_phi: Float[Array, " k n *shape"],
+        d_couplings: Point,
+    ) -> tuple[Float[Array, " n"], Float[Array, "k n"]]:
+        """log q_s of configurations, and its derivatives in k directions.
 
-        A direction moves configurations, d_phi (k, n, *shape), and couplings, d_couplings with a
-        leading axis of k. The tangents of the flow run backwards are solved for with it, so that
+        A direction moves configurations, d_phi, and couplings, d_couplings with a leading axis of
+        k. The tangents of the flow run backwards are solved for with it, so that
         the result can be differentiated by the parameters as any other.
         """
 
@@ -165,9 +179,9 @@ class Flow:
         return log_q - change, d_log_q - d_change
 
     def sensitivities(
-        self, params: Params, phi: jax.Array, couplings: Any, names: Sequence[str]
-    ) -> tuple[jax.Array, jax.Array]:
-        """log q_s of configurations, (n,), and ∂_θ log q_s for the couplings `names`, (k, n)."""
+        self, params: Params, phi: Configurations, couplings: Point, names: Sequence[str]
+    ) -> tuple[Float[Array, " n"], Float[Array, "k n"]]:
+        """log q_s of configurations, and ∂_θ log q_s for the couplings `names`."""
         units = jnp.eye(len(names), dtype=phi.dtype)
         still = jax.tree.map(lambda _: jnp.zeros(len(names), phi.dtype), couplings)
         directions = still._replace(**dict(zip(names, units, strict=True)))
@@ -175,9 +189,14 @@ class Flow:
         return self.log_prob_tangents(params, phi, couplings, d_phi, directions)
 
     def trajectory(
-        self, params: Params, key: jax.Array, couplings: Any, n: int, times: NDArray[np.float64]
-    ) -> tuple[jax.Array, jax.Array]:
-        """n trajectories at `times`: configurations (T, n, *shape) and log q (T, n)."""
+        self,
+        params: Params,
+        key: jax.Array,
+        couplings: Point,
+        n: int,
+        times: Float[np.ndarray, " T"],
+    ) -> tuple[Float[Array, " T n *shape"], Float[Array, "T n"]]:
+        """n trajectories at `times`: configurations and log q."""
         start, log_q = self.base.draw(params.base, key, couplings, n)
         path, change = self.integrate(params, start, couplings, save_at=times)
         return path, log_q[None] + change
@@ -187,15 +206,15 @@ class Flow:
         rhs: Callable[[Any, Any, Any], Any],
         state: Any,
         params: Params,
-        start: float = 0.0,
-        end: float = 1.0,
-        save_at: NDArray[np.float64] | None = None,
+        start: Scalar | float = 0.0,
+        end: Scalar | float = 1.0,
+        save_at: Times | None = None,
     ) -> Any:
         """The solution of state' = rhs(t, state, params) at `end`, or at the times `save_at`."""
         if save_at is None:
             times = jnp.linspace(start, end, self.steps + 1)
         else:
-            times = jnp.asarray(_steps(start, end, self.steps, save_at))
+            times = jnp.asarray(_steps(float(start), float(end), self.steps, save_at))
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(rhs),
             diffrax.Tsit5(),
@@ -215,7 +234,9 @@ class Flow:
         path = solution.ys
         return path if save_at is not None else jax.tree.map(lambda x: x[0], path)
 
-    def _base_log_prob(self, params: Params, phi: jax.Array, couplings: Any) -> jax.Array:
+    def _base_log_prob(
+        self, params: Params, phi: Configurations, couplings: Point
+    ) -> Float[Array, " n"]:
         return jax.vmap(lambda x: self.base.log_prob(params.base, x, couplings))(phi)
 
 
@@ -233,9 +254,7 @@ class _Steps(diffrax.StepTo):
         return self.ts[1], 2
 
 
-def _steps(
-    start: float, end: float, count: int, save_at: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _steps(start: float, end: float, count: int, save_at: Times) -> Float[np.ndarray, " steps"]:
     """Where the solver's steps end: `count` equal ones, and the times to be saved among them."""
     times = np.linspace(start, end, count + 1)
     close = 1e-6 * abs(end - start)  # steps shorter than this would only add rounding

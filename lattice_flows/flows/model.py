@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from lattice_flows.flows.base import Tilted, make_base
 from lattice_flows.flows.continuation import Anchor, CouplingLine, FlowBase
@@ -22,6 +22,7 @@ from lattice_flows.runs.config import Config, Recipe
 from lattice_flows.runs.run import Run
 from theories import LatticeTheory
 from theories.outside import part
+from theories.shapes import Array, Configurations, Point
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,31 +45,31 @@ class Model:
         )
 
     @cached_property
-    def draw(self) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    def draw(self) -> Callable[..., tuple[Configurations, Float[Array, " n"]]]:
         """(params, key, couplings, n) -> draws and log-weights, compiled once for each n."""
         return compiled(self._draw, static_argnums=3)
 
     @cached_property
-    def draw_line(self) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    def draw_line(self) -> Callable[..., tuple[Float[Array, " T n *shape"], Float[Array, "T n"]]]:
         """(params, key, couplings, n, times) -> draws and log-weights at `times` of the line to
         `couplings`, each with a leading axis of times, for a transport between couplings."""
         return compiled(self._draw_line, static_argnums=(3, 4))
 
     @cached_property
-    def log_weights(self) -> Callable[..., jax.Array]:
+    def log_weights(self) -> Callable[..., Float[Array, " n"]]:
         """(params, phi, couplings, steps) -> log(e^{-S}/q), compiled once for each size."""
         return compiled(self._log_weights, static_argnums=3)
 
     def _draw(
-        self, params: Params, key: jax.Array, couplings: Any, n: int
-    ) -> tuple[jax.Array, jax.Array]:
+        self, params: Params, key: jax.Array, couplings: Point, n: int
+    ) -> tuple[Configurations, Float[Array, " n"]]:
         flow_key, orbit_key = jax.random.split(key)
         phi, log_q = self.flow.sample(params, flow_key, couplings, n)
         return self._weighed(orbit_key, phi, log_q, couplings)
 
     def _draw_line(
-        self, params: Params, key: jax.Array, couplings: Any, n: int, times: tuple[float, ...]
-    ) -> tuple[jax.Array, jax.Array]:
+        self, params: Params, key: jax.Array, couplings: Point, n: int, times: tuple[float, ...]
+    ) -> tuple[Float[Array, " T n *shape"], Float[Array, "T n"]]:
         path = self.path
         assert isinstance(path, CouplingLine)
         flow_key, orbit_key = jax.random.split(key)
@@ -79,8 +80,8 @@ class Model:
         return jax.vmap(self._weighed)(keys, phi, log_q, passed)
 
     def _weighed(
-        self, key: jax.Array, phi: jax.Array, log_q: jax.Array, couplings: Any
-    ) -> tuple[jax.Array, jax.Array]:
+        self, key: jax.Array, phi: Configurations, log_q: Float[Array, " n"], couplings: Point
+    ) -> tuple[Configurations, Float[Array, " n"]]:
         """Draws of q_s, resampled in their orbit where the flow is odd, and their log-weights."""
         log_weights = -self._targets(phi, couplings) - log_q
         if not self.flow.odd:
@@ -89,11 +90,13 @@ class Model:
         resampled = jax.vmap(lambda k, x: resample_orbit(theory, k, x, couplings))(keys, phi)
         return resampled, log_weights
 
-    def _log_weights(self, params: Params, phi: jax.Array, couplings: Any, steps: int) -> jax.Array:
+    def _log_weights(
+        self, params: Params, phi: Configurations, couplings: Point, steps: int
+    ) -> Float[Array, " n"]:
         flow = replace(self.flow, steps=steps)
         return -self._targets(phi, couplings) - flow.log_prob(params, phi, couplings)
 
-    def _targets(self, phi: jax.Array, couplings: Any) -> jax.Array:
+    def _targets(self, phi: Configurations, couplings: Point) -> Float[Array, " n"]:
         return jax.vmap(lambda x: self.path.target(x, couplings))(phi)
 
 

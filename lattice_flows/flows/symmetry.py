@@ -13,16 +13,15 @@ The result has the density q(φ) = 2 q_s(φ) π(φ) and the weight
 the same for φ and -φ: the relative weight of the wells is exact whatever the flow is worth.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from theories import Theory
+from theories.shapes import Configuration, Point, Scalar
 
 
-def symmetric_action(theory: Theory, phi: jax.Array, couplings: Any) -> jax.Array:
-    """S_s of one configuration, a scalar; S itself where no coupling is odd."""
+def symmetric_action(theory: Theory, phi: Configuration, couplings: Point) -> Scalar:
+    """S_s of one configuration; S itself where no coupling is odd."""
     action = theory.action(phi, couplings)
     if not theory.z2_odd:
         return action
@@ -30,12 +29,14 @@ def symmetric_action(theory: Theory, phi: jax.Array, couplings: Any) -> jax.Arra
     return log_two - jnp.logaddexp(-action, -theory.action(-phi, couplings))
 
 
-def log_keep_probability(theory: Theory, phi: jax.Array, couplings: Any) -> jax.Array:
-    """log π(φ) of one configuration, a scalar."""
+def log_keep_probability(theory: Theory, phi: Configuration, couplings: Point) -> Scalar:
+    """log π(φ) of one configuration."""
     return jax.nn.log_sigmoid(theory.action(-phi, couplings) - theory.action(phi, couplings))
 
 
-def resample_orbit(theory: Theory, key: jax.Array, phi: jax.Array, couplings: Any) -> jax.Array:
+def resample_orbit(
+    theory: Theory, key: jax.Array, phi: Configuration, couplings: Point
+) -> Configuration:
     """φ or -φ of one configuration, with the probabilities of the action."""
     keep = jnp.log(jax.random.uniform(key, (), phi.dtype)) < log_keep_probability(
         theory, phi, couplings

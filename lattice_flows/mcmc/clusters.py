@@ -10,10 +10,13 @@ Langevin move would have to take over a barrier.
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool
+
+from theories.shapes import Array, Configuration, Scalar
 
 
-def flip_cluster(key: jax.Array, phi: jax.Array, coupling: jax.Array) -> jax.Array:
-    """One configuration with one of its clusters flipped; J = `coupling` ≥ 0, a scalar."""
+def flip_cluster(key: jax.Array, phi: Configuration, coupling: Scalar | float) -> Configuration:
+    """One configuration with one of its clusters flipped; J = `coupling` ≥ 0."""
     bond_key, seed_key = jax.random.split(key)
     axes = range(phi.ndim)
     levels = jax.random.uniform(bond_key, (phi.ndim, *phi.shape), phi.dtype)
@@ -22,7 +25,7 @@ def flip_cluster(key: jax.Array, phi: jax.Array, coupling: jax.Array) -> jax.Arr
     seed = jax.random.randint(seed_key, (), 0, phi.size)
     cluster = (jnp.arange(phi.size) == seed).reshape(phi.shape)
 
-    def grown(cluster: jax.Array) -> jax.Array:
+    def grown(cluster: Bool[Array, "*shape"]) -> Bool[Array, "*shape"]:
         for axis in axes:  # is_open[axis] at x is the bond from x to x + 1
             forward = jnp.roll(cluster & is_open[axis], 1, axis)
             cluster = cluster | forward | (jnp.roll(cluster, -1, axis) & is_open[axis])

@@ -30,6 +30,7 @@ from lattice_flows.ensembles.ensemble import Ensemble, describe
 from lattice_flows.mcmc.clusters import flip_cluster
 from theories import LatticeFlowsError, LatticeTheory, Theory
 from theories.lattice import filter_modes, laplacian_eigenvalues
+from theories.shapes import Configuration, Point, Scalar
 
 _ACCEPTANCE = 0.8
 _LENGTH = np.pi / 2  # of a trajectory: a quarter of a swing at the rate 1
@@ -59,7 +60,7 @@ class Plan(NamedTuple):
 
 def hmc(
     theory: Theory,
-    couplings: Any,
+    couplings: Point,
     key: jax.Array,
     chains: int = 64,
     draws: int = 64,
@@ -91,7 +92,7 @@ def hmc(
 
 def hmc_grid(
     theory: Theory,
-    grid: Sequence[Any],
+    grid: Sequence[Point],
     key: jax.Array,
     chains: int = 64,
     draws: int = 64,
@@ -111,7 +112,7 @@ def hmc_grid(
     ]
 
 
-def _checked(theory: Theory, grid: Sequence[Any], plan: Plan) -> list[Any]:
+def _checked(theory: Theory, grid: Sequence[Point], plan: Plan) -> list[Point]:
     """The couplings in jax's present precision."""
     if not isinstance(theory, LatticeTheory):
         raise LatticeFlowsError(
@@ -134,9 +135,9 @@ def _checked(theory: Theory, grid: Sequence[Any], plan: Plan) -> list[Any]:
 
 
 def _run(
-    theory: Any,
-    couplings: Any,
-    point: Any,
+    theory: Theory,
+    couplings: Point,
+    point: Point,
     key: jax.Array,
     plan: Plan,
     blocks: Blocks,
@@ -183,7 +184,9 @@ def _run(
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _start(theory: LatticeTheory, chains: int, key: jax.Array, point: Any) -> dict[str, jax.Array]:
+def _start(
+    theory: LatticeTheory, chains: int, key: jax.Array, point: Point
+) -> dict[str, jax.Array]:
     """Where chains begin: the states, the logarithm of the step and how much of it is adapted."""
     white = Whitened(theory, point)
     z = jax.random.normal(key, (chains, *theory.shape), white.root.dtype)
@@ -203,7 +206,7 @@ def _state(states: States, log_step: jax.Array, warmed: jax.Array) -> dict[str, 
 def _advance(
     theory: LatticeTheory,
     size: int,
-    point: Any,
+    point: Point,
     key: jax.Array,
     state: dict[str, jax.Array],
     first: int,
@@ -251,7 +254,7 @@ def _advance(
 class Whitened:
     """A theory in the variables z, φ = P^{1/2} z, in which HMC has unit masses."""
 
-    def __init__(self, theory: LatticeTheory, couplings: Any):
+    def __init__(self, theory: LatticeTheory, couplings: Point):
         self.theory, self.couplings = theory, couplings
         dtype = jnp.result_type(float)
         stiffness, quadratic, strength = (
@@ -265,22 +268,22 @@ class Whitened:
         momenta = jnp.asarray(laplacian_eigenvalues(theory.shape), dtype)
         self.root = jnp.sqrt(0.5 / (local + stiffness * momenta))
 
-    def field(self, z: jax.Array) -> jax.Array:
-        """φ of one z, both of the theory's shape."""
+    def field(self, z: Configuration) -> Configuration:
+        """φ of one z."""
         return filter_modes(self.root, z)
 
-    def white(self, phi: jax.Array) -> jax.Array:
+    def white(self, phi: Configuration) -> Configuration:
         """z of one φ."""
         return filter_modes(1 / self.root, phi)
 
-    def log_density(self, z: jax.Array) -> jax.Array:
+    def log_density(self, z: Configuration) -> Scalar:
         """log p of one z, up to a constant."""
         return -self.theory.action(self.field(z), self.couplings)
 
 
 def trajectory(
-    white: Whitened, key: jax.Array, states: States, step: jax.Array
-) -> tuple[States, jax.Array]:
+    white: Whitened, key: jax.Array, states: States, step: Scalar
+) -> tuple[States, Scalar]:
     """One trajectory and its flips for all chains, and the mean acceptance probability.
 
     The number of leapfrog steps is random, the same for all chains: it depends on no configuration,
@@ -302,7 +305,7 @@ def trajectory(
     return states, jnp.mean(acceptance)
 
 
-def _flip(white: Whitened, key: jax.Array, phi: jax.Array) -> jax.Array:
+def _flip(white: Whitened, key: jax.Array, phi: Configuration) -> Configuration:
     """One configuration with a cluster flipped, or not, and with either sign.
 
     Of the action only the one-site potential can tell φ from its mirror image, and of that only
@@ -310,7 +313,7 @@ def _flip(white: Whitened, key: jax.Array, phi: jax.Array) -> jax.Array:
     every time, and its chains would alternate.
     """
 
-    def log_weight(phi: jax.Array) -> jax.Array:
+    def log_weight(phi: Configuration) -> Scalar:
         return -jnp.sum(white.theory.potential(phi, white.couplings))
 
     cluster_key, accept_key, sign_key = jax.random.split(key, 3)

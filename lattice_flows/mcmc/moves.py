@@ -17,26 +17,27 @@ from lattice_flows.flows.paths import Path
 from lattice_flows.mcmc.clusters import flip_cluster
 from theories import LatticeTheory
 from theories.lattice import bond_energy, filter_modes, laplacian_eigenvalues
+from theories.shapes import Array, Configuration, Point, Scalar
 
-Energy = Callable[[jax.Array], jax.Array]
-Filter = Callable[[jax.Array, jax.Array], jax.Array]
+Energy = Callable[[Configuration], Scalar]
+Filter = Callable[[Array, Configuration], Configuration]
 
 
 def move(
     path: Path,
     params: Params,
     key: jax.Array,
-    t: jax.Array,
-    couplings: Any,
-    phi: jax.Array,
-    log_step: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
+    t: Scalar,
+    couplings: Point,
+    phi: Configuration,
+    log_step: Scalar,
+) -> tuple[Configuration, Scalar]:
     """Move one configuration at `t`; and the acceptance probability of its Langevin move."""
     theory = path.base.theory
     langevin_key, cluster_key, sign_key = jax.random.split(key, 3)
     variance, apply = _covariance(path, t, couplings, phi.dtype)
 
-    def energy(x: jax.Array) -> jax.Array:
+    def energy(x: Configuration) -> Scalar:
         return path.energy(params, t, x, couplings)
 
     # a displacement has the covariance 2·step·P; rescaled by its root it is white noise
@@ -52,7 +53,9 @@ def move(
     return phi, acceptance
 
 
-def _covariance(path: Path, t: jax.Array, couplings: Any, dtype: Any) -> tuple[jax.Array, Filter]:
+def _covariance(
+    path: Path, t: Scalar, couplings: Point, dtype: Any
+) -> tuple[Scalar | Configuration, Filter]:
     """The spectrum of P, and how a function of it is applied to a configuration."""
     theory = path.base.theory
     if not isinstance(theory, LatticeTheory):
@@ -65,8 +68,8 @@ def _covariance(path: Path, t: jax.Array, couplings: Any, dtype: Any) -> tuple[j
 
 
 def _langevin(
-    key: jax.Array, x: jax.Array, energy: Energy, root: jax.Array, apply: Filter
-) -> tuple[jax.Array, jax.Array]:
+    key: jax.Array, x: Configuration, energy: Energy, root: Scalar | Configuration, apply: Filter
+) -> tuple[Configuration, Scalar]:
     """One Metropolis-adjusted Langevin move, and the probability of its acceptance."""
     noise_key, accept_key = jax.random.split(key)
     noise = jax.random.normal(noise_key, x.shape, x.dtype)
@@ -78,20 +81,20 @@ def _langevin(
     return _metropolis(accept_key, log_ratio, proposal, x), jnp.exp(jnp.minimum(log_ratio, 0))
 
 
-def _flip(key: jax.Array, x: jax.Array, energy: Energy, stiffness: jax.Array) -> jax.Array:
+def _flip(key: jax.Array, x: Configuration, energy: Energy, stiffness: Scalar) -> Configuration:
     """One cluster flip with the bonds of p_t; the rest of the energy is left to Metropolis."""
     cluster_key, accept_key = jax.random.split(key)
     proposal = flip_cluster(cluster_key, x, 2 * stiffness)
 
-    def rest(x: jax.Array) -> jax.Array:
+    def rest(x: Configuration) -> Scalar:
         return energy(x) - stiffness * bond_energy(x)
 
     return _metropolis(accept_key, rest(x) - rest(proposal), proposal, x)
 
 
 def _metropolis(
-    key: jax.Array, log_ratio: jax.Array, proposal: jax.Array, x: jax.Array
-) -> jax.Array:
+    key: jax.Array, log_ratio: Scalar, proposal: Configuration, x: Configuration
+) -> Configuration:
     """The proposal with probability min(1, e^{log_ratio}), else x; x where that is NaN."""
     accepted = jnp.log(jax.random.uniform(key, (), x.dtype)) < log_ratio
     return jnp.where(accepted, proposal, x)

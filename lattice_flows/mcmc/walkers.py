@@ -11,11 +11,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from lattice_flows.flows.couplings import Couplings
 from lattice_flows.flows.params import Params
 from lattice_flows.flows.paths import Path
 from lattice_flows.mcmc import moves
+from theories.shapes import Array
 
 _DRIFT = 0.02  # of t and of the couplings (in units of their ranges) in one move
 _ACCEPTANCE, _ADAPTATION = 0.6, 0.05
@@ -24,15 +26,13 @@ _ACCEPTANCE, _ADAPTATION = 0.6, 0.05
 class Walkers(NamedTuple):
     """G groups of n configurations.
 
-    phi: (G, n, *shape). t: (G,) in [0, 1]. position: (G, k), within each range,
-    in [0, 1].
-    log_step: (G,).
+    t: in [0, 1]. position: within each range, in [0, 1].
     """
 
-    phi: jax.Array
-    t: jax.Array
-    position: jax.Array
-    log_step: jax.Array
+    phi: Float[Array, " G n *shape"]
+    t: Float[Array, " G"]
+    position: Float[Array, "G k"]
+    log_step: Float[Array, " G"]
 
 
 def start(

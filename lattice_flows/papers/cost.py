@@ -67,7 +67,7 @@ class Bonds(Phi4):
     name: ClassVar[str] = "phi4-bonds"
     Couplings: ClassVar[Any] = BondCouplings
 
-    def stiffness(self, couplings):
+    def stiffness(self, couplings: BondCouplings) -> Any:
         return couplings.bond
 
 

@@ -13,16 +13,18 @@ out a mode's draws lie, which no sampler is to be blamed for; the two distances 
 """
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Float, Real
 from scipy.spatial.distance import cdist, pdist
+
+from theories.shapes import Arrays
 
 MOST = 2048
 """Draws that are compared: the energy distance costs their number squared."""
 _DIRECTIONS = 128
 
 
-def energy_distance(x: ArrayLike, y: ArrayLike) -> float:
-    """D² of two samples (n, *shape) and (m, *shape), at least two each.
+def energy_distance(x: Real[Arrays, " n *shape"], y: Real[Arrays, " m *shape"]) -> float:
+    """D² of two samples, at least two draws each.
 
     Without bias: 0 on average, and thus as often negative as not, for samples of one density.
     """
@@ -30,8 +32,10 @@ def energy_distance(x: ArrayLike, y: ArrayLike) -> float:
     return float(2 * np.mean(cdist(x, y)) - np.mean(pdist(x)) - np.mean(pdist(y)))
 
 
-def sliced_wasserstein(x: ArrayLike, y: ArrayLike, rng: np.random.Generator) -> float:
-    """SW of two samples (n, *shape) of the same size, over 128 random directions.
+def sliced_wasserstein(
+    x: Real[Arrays, " n *shape"], y: Real[Arrays, " n *shape"], rng: np.random.Generator
+) -> float:
+    """SW of two samples of the same size, over 128 random directions.
 
     In the units of x. Two samples of one density are not 0 apart: of order n^{-1/2}, and n^{-1/4}
     where it falls into separate modes, whose shares fluctuate (0.6 for 2048 draws of gmm-2).
@@ -43,11 +47,11 @@ def sliced_wasserstein(x: ArrayLike, y: ArrayLike, rng: np.random.Generator) -> 
     return float(np.sqrt(np.mean(apart**2)))
 
 
-def hausdorff(centres: ArrayLike, draws: ArrayLike) -> float:
-    """The largest distance from a centre (K, *shape) to the draw (n, *shape) nearest to it."""
+def hausdorff(centres: Real[Arrays, " K *shape"], draws: Real[Arrays, " n *shape"]) -> float:
+    """The largest distance from a centre to the draw nearest to it."""
     return float(cdist(_flat(centres), _flat(draws)).min(axis=1).max())
 
 
-def _flat(sample: ArrayLike) -> NDArray[np.float64]:
+def _flat(sample: Real[Arrays, " n *shape"]) -> Float[np.ndarray, "n d"]:
     sample = np.asarray(sample, dtype=np.float64)
     return sample.reshape(len(sample), -1)

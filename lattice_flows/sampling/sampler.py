@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float
 
 from lattice_flows.ensembles.blocks import Blocks
 from lattice_flows.ensembles.ensemble import Ensemble
@@ -26,6 +26,7 @@ from lattice_flows.runs.run import Run
 from lattice_flows.sampling.integration import integrated_log_z
 from observables import Estimate
 from theories import Theory
+from theories.shapes import Array, Draws, Point
 
 _BATCH = 2048
 Report = Callable[[int, dict[str, float]], None]
@@ -68,7 +69,7 @@ class Sampler:
 
     def draw(
         self,
-        couplings: Any,
+        couplings: Point,
         key: jax.Array,
         n: int,
         blocks: Blocks | None = None,
@@ -88,7 +89,7 @@ class Sampler:
 
         return self._drawn({0: 1.0}, [couplings], batch, key, n, blocks or Blocks(), report)[0]
 
-    def lines(self, grid: Sequence[Any], alone: bool = False) -> list[dict[int, float]]:
+    def lines(self, grid: Sequence[Point], alone: bool = False) -> list[dict[int, float]]:
         """The points of `grid` that are drawn together, each {index in the grid: time}.
 
         A transport between couplings (flows/continuation.py) draws all that lie on one line from
@@ -104,7 +105,7 @@ class Sampler:
     def draw_line(
         self,
         line: Mapping[int, float],
-        grid: Sequence[Any],
+        grid: Sequence[Point],
         key: jax.Array,
         n: int,
         alone: bool = False,
@@ -126,7 +127,7 @@ class Sampler:
         return self._drawn(line, grid, batch, key, n, blocks or Blocks(), report)
 
     def draw_grid(
-        self, grid: Sequence[Any], key: jax.Array, n: int, alone: bool = False
+        self, grid: Sequence[Point], key: jax.Array, n: int, alone: bool = False
     ) -> Iterator[Ensemble]:
         """An ensemble of n configurations at each couplings of `grid`, in that order.
 
@@ -143,7 +144,7 @@ class Sampler:
     def _drawn(
         self,
         line: Mapping[int, float],
-        grid: Sequence[Any],
+        grid: Sequence[Point],
         batch: Callable[[jax.Array, int], tuple[jax.Array, ...]],
         key: jax.Array,
         n: int,
@@ -164,11 +165,11 @@ class Sampler:
             for i, index in enumerate(line)
         }
 
-    def _ensemble(self, couplings: Any, phi: Any, log_weights: Any) -> Ensemble:
+    def _ensemble(self, couplings: Point, phi: Any, log_weights: Any) -> Ensemble:
         provenance = {**self.provenance, "ode_steps": self.flow.steps}
         return Ensemble(self.theory, couplings, phi, log_weights, provenance, orbit=self.flow.odd)
 
-    def integrated_log_z(self, couplings: Any, key: jax.Array, n: int = 4096) -> Estimate:
+    def integrated_log_z(self, couplings: Point, key: jax.Array, n: int = 4096) -> Estimate:
         """log Z by thermodynamic integration along the flow (integration.py), with its error.
 
         From n trajectories, 16 at least and 4096 at most.
@@ -180,9 +181,9 @@ class Sampler:
         return Estimate(float(values.mean()), float(values.std(ddof=1) / np.sqrt(_GROUPS)))
 
     def log_weights(
-        self, phi: NDArray[np.float64], couplings: Any, steps: int | None = None
-    ) -> NDArray[np.float64]:
-        """log(e^{-S}/q) of given configurations (n, *shape), by the flow run backwards.
+        self, phi: Draws, couplings: Point, steps: int | None = None
+    ) -> Float[np.ndarray, " n"]:
+        """log(e^{-S}/q) of given configurations, by the flow run backwards.
 
         `steps` solver steps, the run's own number by default.
         """
@@ -199,10 +200,12 @@ class Sampler:
 
 
 @partial(jax.jit, static_argnums=(0, 4))
-def _integrated(model: Model, params: Params, keys: jax.Array, couplings: Any, n: int) -> jax.Array:
+def _integrated(
+    model: Model, params: Params, keys: jax.Array, couplings: Point, n: int
+) -> Float[Array, " groups"]:
     return jax.lax.map(lambda key: integrated_log_z(model, params, key, couplings, n), keys)
 
 
-def _arrays(couplings: Any) -> Any:
+def _arrays(couplings: Point) -> Point:
     """Couplings as arrays in jax's present precision, so that no value is compiled in."""
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(float)), couplings)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from lattice_flows.flows.base.base import Base
 from theories import LatticeTheory
 from theories.lattice import bond_energy, filter_modes, laplacian_eigenvalues
+from theories.shapes import Configuration, Point, Scalar
 
 
 @dataclass(frozen=True)
@@ -22,26 +23,26 @@ class Gaussian(Base):
 
     theory: LatticeTheory
 
-    def _mass(self, couplings: Any, dtype: Any) -> jax.Array:
+    def _mass(self, couplings: Point, dtype: Any) -> Scalar:
         strength = jnp.asarray(self.theory.strength(couplings), dtype)
         return jnp.abs(jnp.asarray(self.theory.quadratic(couplings), dtype)) + jnp.sqrt(strength)
 
-    def _precision(self, couplings: Any, dtype: Any) -> jax.Array:
-        """The inverse variance of every momentum mode, an array of the lattice's shape."""
+    def _precision(self, couplings: Point, dtype: Any) -> Configuration:
+        """The inverse variance of every momentum mode."""
         stiffness = jnp.asarray(self.theory.stiffness(couplings), dtype)
         momenta = jnp.asarray(laplacian_eigenvalues(self.theory.shape), dtype)
         return 2 * (stiffness * momenta + self._mass(couplings, dtype))
 
-    def energy(self, params: Any, phi: jax.Array, couplings: Any) -> jax.Array:
+    def energy(self, params: Any, phi: Configuration, couplings: Point) -> Scalar:
         stiffness = jnp.asarray(self.theory.stiffness(couplings), phi.dtype)
         mass = self._mass(couplings, phi.dtype)
         return stiffness * bond_energy(phi) + mass * jnp.sum(phi**2)
 
-    def log_normalisation(self, params: Any, couplings: Any) -> jax.Array:
+    def log_normalisation(self, params: Any, couplings: Point) -> Scalar:
         precision = self._precision(couplings, jnp.result_type(*couplings))
         return 0.5 * jnp.sum(jnp.log(2 * jnp.pi / precision))
 
-    def sample(self, params: Any, key: jax.Array, couplings: Any) -> jax.Array:
+    def sample(self, params: Any, key: jax.Array, couplings: Point) -> Configuration:
         dtype = jnp.result_type(*couplings)
         noise = jax.random.normal(key, self.theory.shape, dtype)
         return filter_modes(1 / jnp.sqrt(self._precision(couplings, dtype)), noise)

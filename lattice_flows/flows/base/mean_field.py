@@ -22,16 +22,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from lattice_flows.flows.base.base import Base, log_site_integral, sample_sites
 from theories import LatticeTheory
+from theories.shapes import Array, Configuration, Point, Scalar
 
 
 class MeanFieldParams(NamedTuple):
-    """Coefficients of the polynomials for c and (through softplus) for g; (monomials,) each."""
+    """Coefficients of the polynomials for c and (through softplus) for g."""
 
-    curvature: jax.Array
-    coupling: jax.Array
+    curvature: Float[Array, " monomials"]
+    coupling: Float[Array, " monomials"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class MeanField(Base):
         zeros = jnp.zeros(len(list(self._monomials())))
         return MeanFieldParams(zeros, zeros.at[0].set(-3.0))
 
-    def guesses(self, couplings: Any) -> list[MeanFieldParams]:
+    def guesses(self, couplings: Point) -> list[MeanFieldParams]:
         """Independent sites, and the classical wells, g/4 - c/2 = -quadratic/2, at several g."""
         begin = self.init()
         strength = jnp.asarray(self.theory.strength(couplings))
@@ -59,12 +61,12 @@ class MeanField(Base):
         ]
         return [begin, *wells]
 
-    def energy(self, params: MeanFieldParams, phi: jax.Array, couplings: Any) -> jax.Array:
+    def energy(self, params: MeanFieldParams, phi: Configuration, couplings: Point) -> Scalar:
         scale, c, g = self._local(params, couplings, phi.dtype)
         x = phi / scale
         return jnp.sum(x**4 + c * x**2) - g / (2 * self.theory.sites) * jnp.sum(x) ** 2
 
-    def log_normalisation(self, params: MeanFieldParams, couplings: Any) -> jax.Array:
+    def log_normalisation(self, params: MeanFieldParams, couplings: Point) -> Scalar:
         dtype = jnp.result_type(*couplings)
         scale, c, g = self._local(params, couplings, dtype)
         u, log_weights = self._sources(c, g)
@@ -72,14 +74,16 @@ class MeanField(Base):
         log_sum = jax.nn.logsumexp(log_weights) + jnp.log(u[1] - u[0])
         return log_sum + log_gaussian + self.theory.sites * jnp.log(scale)
 
-    def sample(self, params: MeanFieldParams, key: jax.Array, couplings: Any) -> jax.Array:
+    def sample(self, params: MeanFieldParams, key: jax.Array, couplings: Point) -> Configuration:
         scale, c, g = self._local(params, couplings, jnp.result_type(*couplings))
         source_key, site_key = jax.random.split(key)
         u, log_weights = self._sources(c, g)
         source = g * u[jax.random.categorical(source_key, log_weights)]
         return scale * sample_sites(site_key, self.theory.shape, c, source)
 
-    def _sources(self, c: jax.Array, g: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def _sources(
+        self, c: Scalar, g: Scalar
+    ) -> tuple[Float[Array, " points"], Float[Array, " points"]]:
         """A grid of u and the log of e^{-Vgu²/2} z(gu)^V on it, z the one-site integral.
 
         The grid reaches past the mean-field magnetization, √(g/4 - c/2) where that is real, and
@@ -96,8 +100,8 @@ class MeanField(Base):
         return u, volume * (log_z - 0.5 * g * u**2)
 
     def _local(
-        self, params: MeanFieldParams, couplings: Any, dtype: Any
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        self, params: MeanFieldParams, couplings: Point, dtype: Any
+    ) -> tuple[Scalar, Scalar, Scalar]:
         """The unit of length λ^{-1/4}, and c and g in its units."""
         scale = jnp.asarray(self.theory.strength(couplings), dtype) ** -0.25
         scaled = [
@@ -117,7 +121,7 @@ class MeanField(Base):
             yield from combinations_with_replacement(range(len(self.ranges)), order)
 
 
-def _product(scaled: list[jax.Array], factors: tuple[int, ...], one: jax.Array) -> jax.Array:
+def _product(scaled: list[Scalar], factors: tuple[int, ...], one: Scalar) -> Scalar:
     for i in factors:
         one = one * scaled[i]
     return one

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from lattice_flows.flows.base.base import Base
 from lattice_flows.flows.base.ultralocal import GeneralisedGaussian
+from theories.shapes import Configuration, Scalar
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,13 @@ class Tempered(Base):
     def scale(self) -> float:
         return self.inner.scale
 
-    def energy(self, params: Any, phi: jax.Array, couplings: Any) -> jax.Array:
+    def energy(self, params: Any, phi: Configuration, couplings: Any) -> Scalar:
         return jnp.asarray(couplings.beta, phi.dtype) * self.inner.energy(params, phi, couplings)
 
-    def log_normalisation(self, params: Any, couplings: Any) -> jax.Array:
+    def log_normalisation(self, params: Any, couplings: Any) -> Scalar:
         shrinking = self.theory.sites / self.inner.power * jnp.log(jnp.asarray(couplings.beta))
         return self.inner.log_normalisation(params, couplings) - shrinking
 
-    def sample(self, params: Any, key: jax.Array, couplings: Any) -> jax.Array:
+    def sample(self, params: Any, key: jax.Array, couplings: Any) -> Configuration:
         size = jnp.asarray(couplings.beta) ** (-1 / self.inner.power)
         return size * self.inner.sample(params, key, couplings)

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from lattice_flows.flows.base.base import Base
 from lattice_flows.flows.symmetry import log_keep_probability, resample_orbit
+from theories.shapes import Configuration, Point, Scalar
 
 
 @dataclass(frozen=True)
@@ -35,19 +36,19 @@ class Tilted(Base):
     def init(self) -> Any:
         return self.inner.init()
 
-    def guesses(self, couplings: Any) -> list[Any]:
+    def guesses(self, couplings: Point) -> list[Any]:
         return self.inner.guesses(couplings)
 
-    def energy(self, params: Any, phi: jax.Array, couplings: Any) -> jax.Array:
+    def energy(self, params: Any, phi: Configuration, couplings: Point) -> Scalar:
         log_tilt = jnp.log(jnp.asarray(2, phi.dtype)) + log_keep_probability(
             self.theory, phi, couplings
         )
         return self.inner.energy(params, phi, couplings) - log_tilt
 
-    def log_normalisation(self, params: Any, couplings: Any) -> jax.Array:
+    def log_normalisation(self, params: Any, couplings: Point) -> Scalar:
         return self.inner.log_normalisation(params, couplings)
 
-    def sample(self, params: Any, key: jax.Array, couplings: Any) -> jax.Array:
+    def sample(self, params: Any, key: jax.Array, couplings: Point) -> Configuration:
         draw_key, orbit_key = jax.random.split(key)
         phi = self.inner.sample(params, draw_key, couplings)
         return resample_orbit(self.theory, orbit_key, phi, couplings)

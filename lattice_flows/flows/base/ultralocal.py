@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from lattice_flows.flows.base.base import Base, log_site_integral, sample_sites
 from theories import LatticeTheory
+from theories.shapes import Configuration, Point, Scalar
 
 
 @dataclass(frozen=True)
@@ -24,20 +25,20 @@ class Ultralocal(Base):
     theory: LatticeTheory
     curvature: float = 0.0
 
-    def _scale(self, couplings: Any, dtype: Any) -> jax.Array:
+    def _scale(self, couplings: Point, dtype: Any) -> Scalar:
         return jnp.asarray(self.theory.strength(couplings), dtype) ** -0.25
 
-    def energy(self, params: Any, phi: jax.Array, couplings: Any) -> jax.Array:
+    def energy(self, params: Any, phi: Configuration, couplings: Point) -> Scalar:
         x = phi / self._scale(couplings, phi.dtype)
         return jnp.sum(x**4 + self.curvature * x**2)
 
-    def log_normalisation(self, params: Any, couplings: Any) -> jax.Array:
+    def log_normalisation(self, params: Any, couplings: Point) -> Scalar:
         dtype = jnp.result_type(*couplings)
         curvature, source = jnp.asarray(self.curvature, dtype), jnp.zeros((), dtype)
         scale = self._scale(couplings, dtype)
         return self.theory.sites * (log_site_integral(curvature, source) + jnp.log(scale))
 
-    def sample(self, params: Any, key: jax.Array, couplings: Any) -> jax.Array:
+    def sample(self, params: Any, key: jax.Array, couplings: Point) -> Configuration:
         dtype = jnp.result_type(*couplings)
         curvature, source = jnp.asarray(self.curvature, dtype), jnp.zeros((), dtype)
         sites = sample_sites(key, self.theory.shape, curvature, source)
@@ -55,17 +56,17 @@ class GeneralisedGaussian(Base):
     def scale(self) -> float:
         return self.width / self.power ** (1 / self.power)
 
-    def energy(self, params: Any, phi: jax.Array, couplings: Any) -> jax.Array:
+    def energy(self, params: Any, phi: Configuration, couplings: Point) -> Scalar:
         return jnp.sum(jnp.abs(phi / self.width) ** self.power)
 
-    def log_normalisation(self, params: Any, couplings: Any) -> jax.Array:
+    def log_normalisation(self, params: Any, couplings: Point) -> Scalar:
         dtype = jnp.result_type(*couplings)
         log_site = jnp.log(jnp.asarray(2 * self.width, dtype)) + jax.scipy.special.gammaln(
             jnp.asarray(1 + 1 / self.power, dtype)
         )
         return self.theory.sites * log_site
 
-    def sample(self, params: Any, key: jax.Array, couplings: Any) -> jax.Array:
+    def sample(self, params: Any, key: jax.Array, couplings: Point) -> Configuration:
         dtype, shape = jnp.result_type(*couplings), self.theory.shape
         radius_key, sign_key = jax.random.split(key)
         # |φ/σ|^p has the gamma density of shape 1/p

@@ -19,14 +19,20 @@ c_j the relative change of the stiffness; a(θ) > 0, b(θ) and c(θ) are learned
 import haiku as hk
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from theories import LatticeTheory
 from theories.lattice import filter_modes, laplacian_eigenvalues
+from theories.shapes import Array, Configuration, Point, Scalar
 
 
 def backbone(
-    theory: LatticeTheory, t: jax.Array, phi: jax.Array, couplings, hidden: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+    theory: LatticeTheory,
+    t: Scalar,
+    phi: Configuration,
+    couplings: Point,
+    hidden: Float[Array, " width"],
+) -> tuple[Configuration, Scalar]:
     """(velocity, divergence) of the linear part; `hidden` is an embedding of (t, θ)."""
     local = hk.Linear(2, w_init=hk.initializers.RandomNormal(0.01), name="backbone")(hidden)
     scale = jnp.sqrt(jnp.asarray(theory.strength(couplings), phi.dtype)) + 0.1
@@ -39,9 +45,13 @@ def backbone(
 
 
 def coupling_backbone(
-    theory: LatticeTheory, phi: jax.Array, couplings, hidden: jax.Array, count: int
-) -> tuple[jax.Array, jax.Array]:
-    """(velocities (count, *shape), divergences (count,)) along couplings; `hidden` embeds θ."""
+    theory: LatticeTheory,
+    phi: Configuration,
+    couplings: Point,
+    hidden: Float[Array, " width"],
+    count: int,
+) -> tuple[Float[Array, " {count} *shape"], Float[Array, " {count}"]]:
+    """(velocities, divergences) along couplings; `hidden` embeds θ."""
     small = hk.initializers.RandomNormal(0.01)
     local = hk.Linear(1 + 2 * count, w_init=small, name="backbone")(hidden)
     scale = jnp.sqrt(jnp.asarray(theory.strength(couplings), phi.dtype)) + 0.1

@@ -16,8 +16,10 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from theories import Theory, coupling_scale
+from theories.shapes import Array, Configuration, Point, Scalar
 
 Ranges = Mapping[str, tuple[float, float]]
 """The couplings that a field is conditioned on, each with its (low, high)."""
@@ -34,7 +36,7 @@ class Field:
     """
 
     init: Callable[[jax.Array], Any]
-    apply: Callable[[Any, jax.Array, jax.Array, Any], tuple[jax.Array, jax.Array]]
+    apply: Callable[[Any, Scalar, Configuration, Point], tuple[Configuration, Scalar]]
     odd: bool
 
     @classmethod
@@ -55,8 +57,8 @@ def transformed(theory: Theory, function: Callable) -> tuple[Callable, Callable]
     return init, pair.apply
 
 
-def embed(t: jax.Array, couplings: Any, ranges: Ranges, width: int) -> jax.Array:
-    """A learned embedding (width,) of time and couplings, within a haiku function.
+def embed(t: Scalar, couplings: Point, ranges: Ranges, width: int) -> Float[Array, " {width}"]:
+    """A learned embedding of time and couplings, within a haiku function.
 
     Two layers: with one, t and the couplings would hardly interact, and a conditioned flow is
     noticeably worse at the ends of its ranges.
@@ -65,18 +67,22 @@ def embed(t: jax.Array, couplings: Any, ranges: Ranges, width: int) -> jax.Array
     return jax.nn.swish(hk.Linear(width, name="embed_2")(hidden))
 
 
-def condition(t: jax.Array, couplings: Any, ranges: Ranges, kernels: int = 8) -> jax.Array:
+def condition(
+    t: Scalar, couplings: Point, ranges: Ranges, kernels: int = 8
+) -> Float[Array, " {kernels}+{len(ranges)}"]:
     """What a field sees of time and couplings: Gaussian kernels in t, couplings scaled to [-1, 1].
 
-    Shape (kernels + len(ranges),). Couplings outside `ranges` are fixed and not shown.
+    Couplings outside `ranges` are fixed and not shown.
     """
     centres = jnp.asarray(np.linspace(0, 1, kernels), t.dtype)
     bumps = jnp.exp(-0.5 * (0.8 * (kernels - 1) * (t - centres)) ** 2)
     return jnp.concatenate([bumps, scaled_couplings(couplings, ranges, t.dtype)])
 
 
-def scaled_couplings(couplings: Any, ranges: Ranges, dtype: Any) -> jax.Array:
-    """The couplings of `ranges`, (len(ranges),), each scaled to [-1, 1]."""
+def scaled_couplings(
+    couplings: Point, ranges: Ranges, dtype: Any
+) -> Float[Array, " {len(ranges)}"]:
+    """The couplings of `ranges`, each scaled to [-1, 1]."""
     values = []
     for name, ends in ranges.items():
         value = coupling_scale(couplings, name, jnp.asarray(getattr(couplings, name), dtype))

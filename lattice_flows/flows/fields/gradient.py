@@ -29,9 +29,11 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from lattice_flows.flows.fields.field import Field, Ranges, scaled_couplings, transformed
 from theories import Theory
+from theories.shapes import Array, Configuration, Point, Scalar
 
 _LEAST = 1e-3  # of a where it divides
 _POWER = 6  # q
@@ -41,32 +43,36 @@ _DEPTH = 3
 _TEMPERATURES = (1.0, 0.5, 0.2)
 
 
+Flat = Float[Array, " d"]
+"""One configuration, flat, in units of σ."""
+
+
 class Jet(NamedTuple):
     """f at one time and place, with its derivatives, and the velocity that goes with it.
 
-    force: ∇f, (*shape). rate: ∂_t f. velocity: (*shape). divergence: ∇·velocity.
+    force: ∇f. rate: ∂_t f. divergence: ∇·velocity.
     """
 
-    value: jax.Array
-    force: jax.Array
-    rate: jax.Array
-    velocity: jax.Array
-    divergence: jax.Array
+    value: Scalar
+    force: Configuration
+    rate: Scalar
+    velocity: Configuration
+    divergence: Scalar
 
 
 @dataclass(frozen=True)
 class GradientEnergy:
     """A gradient flow: (params, t, phi, couplings) -> f or its `Jet`, the field, a(t)."""
 
-    energy: Callable[[Any, jax.Array, jax.Array, Any], jax.Array]
-    jet: Callable[[Any, jax.Array, jax.Array, Any], Jet]
+    energy: Callable[[Any, Scalar, Configuration, Point], Scalar]
+    jet: Callable[[Any, Scalar, Configuration, Point], Jet]
     field: Field
-    extent: Callable[[jax.Array], jax.Array]
+    extent: Callable[[Scalar], Scalar]
 
 
 def gradient(
     theory: Theory,
-    couplings: Any,
+    couplings: Point,
     ranges: Ranges,
     base_width: float,
     half_box: float,
@@ -84,20 +90,20 @@ def gradient(
         [band * rng.normal(size=(_FEATURES, theory.sites)) for band in _BANDS]
     )
 
-    def of_t(t: jax.Array) -> jax.Array:
+    def of_t(t: Scalar) -> Scalar:
         return jnp.expm1(t * log1p(spread)) / spread
 
-    def action(x: jax.Array, couplings: Any) -> tuple[jax.Array, jax.Array]:
+    def action(x: Flat, couplings: Point) -> tuple[Scalar, Scalar]:
         """S over its floor, from its least value up, and the energy of the flat box."""
         s = theory.action(base_width * x.reshape(theory.shape), couplings) - least
         box = 0.5 * jnp.sum(x * x) + _box(x, jnp.ones((), x.dtype), end)
         return -jnp.logaddexp(-s, -(_FLOOR + box)), box
 
-    def known(x: jax.Array, a: jax.Array, couplings: Any) -> jax.Array:
+    def known(x: Flat, a: Scalar, couplings: Point) -> Scalar:
         energy, box = action(x / a, couplings)
         return _box(x, a, end) + a ** (_POWER - 1) * (energy - box)
 
-    def features(x: jax.Array, a: jax.Array, couplings: Any) -> jax.Array:
+    def features(x: Flat, a: Scalar, couplings: Point) -> Float[Array, " features"]:
         size = 1 + (spread * a) ** 2
         z = x / jnp.sqrt(size)
         omega = jnp.asarray(frequencies, x.dtype)
@@ -118,17 +124,17 @@ def gradient(
             ]
         )
 
-    def amplitude(a: jax.Array) -> jax.Array:
+    def amplitude(a: Scalar) -> Scalar:
         return (1 - a**_POWER) * spread / jnp.sqrt(1 + (spread * a) ** 2)
 
-    def energy(t, phi, couplings) -> jax.Array:
+    def energy(t: Scalar, phi: Configuration, couplings: Point) -> Scalar:
         x, a = phi.reshape(-1) / base_width, of_t(t)
         b = jnp.maximum(a, _LEAST)
         network = _network(features(x, b, couplings)[None], width)[0]
         g = known(x, b, couplings) + amplitude(b) * network
         return 0.5 * jnp.sum(x * x) + a * (g + least)
 
-    def jet(t, phi, couplings) -> Jet:
+    def jet(t: Scalar, phi: Configuration, couplings: Point) -> Jet:
         x = phi.reshape(-1) / base_width
         a, growth = jax.jvp(of_t, (t,), (jnp.ones_like(t),))
         b = jnp.maximum(a, _LEAST)
@@ -146,7 +152,9 @@ def gradient(
 
     init, of_jet = transformed(theory, jet)
 
-    def velocity(params, t, phi, couplings) -> tuple[jax.Array, jax.Array]:
+    def velocity(
+        params: Any, t: Scalar, phi: Configuration, couplings: Point
+    ) -> tuple[Configuration, Scalar]:
         jet = of_jet(params, t, phi, couplings)
         return jet.velocity, jet.divergence
 
@@ -154,9 +162,9 @@ def gradient(
     return GradientEnergy(of_energy, of_jet, Field(init, velocity, odd=False), of_t)
 
 
-def _network(rows: jax.Array, width: int) -> jax.Array:
-    """A network of features: of their values alone, rows (1, k) to (1,), or with the derivatives
-    that `_rows` gives, (d + 3, k) to (d + 3,)."""
+def _network(rows: Float[Array, "rows features"], width: int) -> Float[Array, " rows"]:
+    """A network of features: of their values alone, one row, or with the derivatives that
+    `_rows` gives, d + 3 rows."""
     for i in range(_DEPTH):
         linear = hk.Linear(width, with_bias=False, name=f"layer_{i}")(rows)
         bias = hk.get_parameter(f"bias_{i}", (width,), init=jnp.zeros)
@@ -173,13 +181,13 @@ def _network(rows: jax.Array, width: int) -> jax.Array:
     return hk.Linear(1, with_bias=False, w_init=small, name="last_layer")(rows)[:, 0]
 
 
-def _rows(function: Callable, x: jax.Array, a: jax.Array) -> jax.Array:
+def _rows(function: Callable, x: Flat, a: Scalar) -> Float[Array, " d+3 ..."]:
     """Value, derivative along each component, Laplacian and derivative by a of `function`."""
     first, second = [], []
     for i in range(len(x)):
         along = jnp.zeros_like(x).at[i].set(1)
 
-        def slope(x: jax.Array, along: jax.Array = along) -> tuple[jax.Array, jax.Array]:
+        def slope(x: Flat, along: Flat = along) -> tuple[jax.Array, jax.Array]:
             return jax.jvp(lambda y: function(y, a), (x,), (along,))
 
         (_, one), (_, two) = jax.jvp(slope, (x,), (along,))
@@ -189,7 +197,7 @@ def _rows(function: Callable, x: jax.Array, a: jax.Array) -> jax.Array:
     return jnp.stack([value, *first, sum(second[1:], second[0]), rate])
 
 
-def _box(x: jax.Array, a: jax.Array, end: float) -> jax.Array:
+def _box(x: Flat, a: Scalar, end: float) -> Scalar:
     """(f - f₀)/a of a flat box: unit normals two apart along each axis, carried by the flow."""
     count = 2 * round(0.5 * end) + 1
     centres = a * jnp.asarray(np.linspace(-end, end, count), x.dtype)[None]
@@ -197,7 +205,7 @@ def _box(x: jax.Array, a: jax.Array, end: float) -> jax.Array:
     return -jnp.sum(jax.nn.logsumexp(exponents, axis=1) - log(count)) / a
 
 
-def _least_action(theory: Theory, couplings: Any, half_box: float) -> float:
+def _least_action(theory: Theory, couplings: Point, half_box: float) -> float:
     """About the least action in the box: the least of many uniform points."""
     points = np.random.default_rng(1).uniform(-half_box, half_box, (100_000, *theory.shape))
     return float(jnp.min(jax.vmap(lambda x: theory.action(x, couplings))(jnp.asarray(points))))

@@ -13,11 +13,13 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 
 from lattice_flows.flows.fields.backbone import backbone
 from lattice_flows.flows.fields.field import Field, Ranges, embed
 from theories import LatticeTheory
 from theories.lattice import distance_classes, neighbour_sum
+from theories.shapes import Array, Configuration
 
 
 def hollow(
@@ -37,16 +39,16 @@ def hollow(
 
 def site_network(
     theory: LatticeTheory,
-    phi: jax.Array,
-    hidden: jax.Array,
+    phi: Configuration,
+    hidden: Float[Array, " embedded"],
     width: int,
     channels: int = 8,
     odd: bool = True,
     outputs: int = 1,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Float[Array, " {outputs} *shape"], Float[Array, " {outputs}"]]:
     """g at every site, within a haiku function; `hidden` embeds what g is modulated by.
 
-    Returns velocities (outputs, *shape) and divergences (outputs,).
+    Returns velocities and divergences.
     """
     context = hk.Linear(width, with_bias=False, name="context_layer")(
         contexts(theory, phi, channels)
@@ -75,8 +77,10 @@ def site_network(
     return velocity.reshape(outputs, *phi.shape), jnp.sum(derivative, axis=1)
 
 
-def contexts(theory: LatticeTheory, phi: jax.Array, channels: int) -> jax.Array:
-    """(V, 2·channels + 1) contexts, none of which depends on the field at its own site."""
+def contexts(
+    theory: LatticeTheory, phi: Configuration, channels: int
+) -> Float[Array, "V 2*{channels}+1"]:
+    """Contexts of each site, none of which depends on the field at its own site."""
     flat = phi.reshape(-1)
     scales = jnp.asarray(np.linspace(0.5, 3.0, channels), phi.dtype)[None]
     features = jnp.concatenate(
@@ -95,8 +99,8 @@ def contexts(theory: LatticeTheory, phi: jax.Array, channels: int) -> jax.Array:
     return 0.3 * jnp.concatenate([contexts, neighbours], axis=1)
 
 
-def _displacement_classes(theory: LatticeTheory) -> np.ndarray:
-    """(V, V) labels of the displacement between two sites; 0 on the diagonal alone."""
+def _displacement_classes(theory: LatticeTheory) -> Int[np.ndarray, "V V"]:
+    """Labels of the displacement between two sites; 0 on the diagonal alone."""
     sites = np.stack(np.unravel_index(np.arange(theory.sites), theory.shape))
     displacement = (sites[:, :, None] - sites[:, None, :]) % np.reshape(theory.shape, (-1, 1, 1))
     return distance_classes(theory.shape)[tuple(displacement)]

@@ -16,12 +16,13 @@ begins with the base and the straight path.
 from collections.abc import Callable
 
 import haiku as hk
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from lattice_flows.flows.fields.field import Field, Ranges, scaled_couplings
 from theories import Theory
+from theories.shapes import Array, Scalar
 
 _KERNELS = 4
 
@@ -42,7 +43,9 @@ def kernel_network(sites: int, outputs: int, width: int, scale: float) -> Callab
     """(t, x (sites,), scaled couplings) -> N (outputs,), ∇·N (0 unless it has a value for each
     site); within a haiku function."""
 
-    def network(t: jax.Array, x: jax.Array, couplings: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def network(
+        t: Scalar, x: Float[Array, " {sites}"], couplings: Float[Array, " k"]
+    ) -> tuple[Float[Array, " {outputs}"], Scalar]:
         y = jnp.concatenate([x / scale, t[None], couplings])
         first = _weights("first", (len(y), width))
         second = _weights("second", (width, width))
@@ -63,10 +66,10 @@ def kernel_network(sites: int, outputs: int, width: int, scale: float) -> Callab
     return network
 
 
-def _weights(name: str, shape: tuple[int, int]) -> jax.Array:
+def _weights(name: str, shape: tuple[int, int]) -> Float[Array, "rows columns"]:
     init = hk.initializers.TruncatedNormal(1 / np.sqrt(shape[0]))
     return hk.get_parameter(name, shape, init=init)
 
 
-def _bias(name: str, width: int) -> jax.Array:
+def _bias(name: str, width: int) -> Float[Array, " {width}"]:
     return hk.get_parameter(name, (width,), init=jnp.zeros)

@@ -12,6 +12,7 @@ from lattice_flows.flows.fields.field import Ranges, embed, scaled_couplings, tr
 from lattice_flows.flows.fields.hollow import contexts
 from lattice_flows.flows.fields.mlp import kernel_network
 from theories import LatticeTheory, Theory
+from theories.shapes import Configuration, Point, Scalar
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Network:
     """init: key -> params. apply: (params, t, phi, couplings) -> a scalar, in their precision."""
 
     init: Callable[[jax.Array], Any]
-    apply: Callable[[Any, jax.Array, jax.Array, Any], jax.Array]
+    apply: Callable[[Any, Scalar, Configuration, Point], Scalar]
 
 
 def time_network(theory: Theory, ranges: Ranges, width: int = 32) -> Network:

@@ -16,13 +16,15 @@ from typing import Any
 import haiku as hk
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from lattice_flows.flows.fields.backbone import coupling_backbone
 from lattice_flows.flows.fields.field import Field, Ranges, scaled_couplings, transformed
 from lattice_flows.flows.fields.hollow import site_network
 from theories import LatticeTheory
+from theories.shapes import Array, Configuration, Point, Scalar
 
-Route = Callable[[jax.Array, Any], Any]
+Route = Callable[[Scalar, Any], Any]
 """(t, couplings) -> the couplings at t of a way that ends at `couplings`."""
 
 
@@ -30,13 +32,15 @@ Route = Callable[[jax.Array, Any], Any]
 class TransportFields:
     """u_j for each coupling of `ranges`, in their order.
 
-    apply: (params, phi, couplings) -> (velocities (k, *shape), divergences (k,)), per half range of
-        each coupling, in the precision of the params, of phi and of the couplings, which must
+    apply: (params, phi, couplings) -> (velocities, divergences), per half range of each coupling,
+        in the precision of the params, of phi and of the couplings, which must
         agree. All are odd.
     """
 
     init: Callable[[jax.Array], Any]
-    apply: Callable[[Any, jax.Array, Any], tuple[jax.Array, jax.Array]]
+    apply: Callable[
+        [Any, Configuration, Point], tuple[Float[Array, " k *shape"], Float[Array, " k"]]
+    ]
     ranges: Ranges
 
     def along(self, route: Route) -> "TransportField":
@@ -78,8 +82,8 @@ def transport(theory: LatticeTheory, ranges: Ranges, width: int = 32) -> Transpo
     return TransportFields(init, apply, ranges)
 
 
-def in_half_ranges(direction: Any, ranges: Ranges, dtype: Any) -> jax.Array:
-    """A change of the couplings, (k,), each in units of half its range."""
+def in_half_ranges(direction: Point, ranges: Ranges, dtype: Any) -> Float[Array, " {len(ranges)}"]:
+    """A change of the couplings, each in units of half its range."""
     changes = [
         2 * jnp.asarray(getattr(direction, name), dtype) / (high - low)
         for name, (low, high) in ranges.items()

@@ -11,20 +11,20 @@ in; here neighbours are aligned by the time the wells are deep.
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from lattice_flows.flows.params import Params
 from lattice_flows.flows.paths.path import Path
 from theories import LatticeTheory
 from theories.lattice import bond_energy
+from theories.shapes import Configuration, Scalar
 
 
 @dataclass(frozen=True)
 class CouplingPath(Path):
     """The path for a lattice theory; it has no parameters."""
 
-    def energy(self, params: Params, t: jax.Array, phi: jax.Array, couplings: Any) -> jax.Array:
+    def energy(self, params: Params, t: Scalar, phi: Configuration, couplings: Any) -> Scalar:
         theory = self.base.theory
         assert isinstance(theory, LatticeTheory)  # Config refuses others
         odd = {name: t * getattr(couplings, name) for name in theory.z2_odd}

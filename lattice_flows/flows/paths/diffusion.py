@@ -16,21 +16,20 @@ Z₀ the base's own normalisation, so that f₀ is the base's energy, f₁ the a
 """
 
 from dataclasses import dataclass
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from lattice_flows.flows.params import Params
 from lattice_flows.flows.paths.path import Path
 from theories import GaussianMixture
+from theories.shapes import Configuration, Point, Scalar
 
 
 @dataclass(frozen=True)
 class DiffusionPath(Path):
     """From a normal base to a Gaussian mixture at β = 1; it has no parameters."""
 
-    def energy(self, params: Params, t: jax.Array, phi: jax.Array, couplings: Any) -> jax.Array:
+    def energy(self, params: Params, t: Scalar, phi: Configuration, couplings: Point) -> Scalar:
         theory = self.base.theory
         assert isinstance(theory, GaussianMixture)  # Config refuses other theories
         signal, noise = jnp.sin(jnp.pi * t / 2), jnp.cos(jnp.pi * t / 2)

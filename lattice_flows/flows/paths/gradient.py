@@ -5,15 +5,14 @@ of Chemseddine et al., arXiv:2410.03282, for then V = b ∇(f₀ - f).
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from lattice_flows.flows.fields import GradientEnergy
 from lattice_flows.flows.flow import Flow
 from lattice_flows.flows.params import Params, in_precision_of
 from lattice_flows.flows.paths.path import Path
+from theories.shapes import Configuration, Point, Scalar
 
 
 @dataclass(frozen=True)
@@ -22,15 +21,15 @@ class GradientPath(Path):
 
     learned: GradientEnergy = field(kw_only=True)
 
-    def energy(self, params: Params, t: jax.Array, phi: jax.Array, couplings: Any) -> jax.Array:
+    def energy(self, params: Params, t: Scalar, phi: Configuration, couplings: Point) -> Scalar:
         cast = in_precision_of(params.field, t, phi, couplings)
         return self.learned.energy(params.field, *cast).astype(phi.dtype)
 
     def residual(
-        self, params: Params, flow: Flow, t: jax.Array, phi: jax.Array, couplings: Any
-    ) -> jax.Array:
+        self, params: Params, flow: Flow, t: Scalar, phi: Configuration, couplings: Point
+    ) -> Scalar:
         jet = self.learned.jet(params.field, t, phi, couplings)
         return jet.rate + jnp.sum(jet.force * jet.velocity) - jet.divergence
 
-    def extent(self, t: jax.Array) -> jax.Array:
+    def extent(self, t: Scalar) -> Scalar:
         return self.learned.extent(t)

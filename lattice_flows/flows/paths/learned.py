@@ -16,6 +16,7 @@ from lattice_flows.flows.fields import Network, potential
 from lattice_flows.flows.fields.field import Ranges
 from lattice_flows.flows.params import Params, in_precision_of
 from lattice_flows.flows.paths.path import Path
+from theories.shapes import Configuration, Point, Scalar
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class LearnedPath(Path):
     def init(self, key: jax.Array) -> Any:
         return self.potential.init(key)
 
-    def energy(self, params: Params, t: jax.Array, phi: jax.Array, couplings: Any) -> jax.Array:
+    def energy(self, params: Params, t: Scalar, phi: Configuration, couplings: Point) -> Scalar:
         cast = in_precision_of(params.path, t, phi, couplings)
         g = self.potential.apply(params.path, *cast).astype(phi.dtype)
         base, target = self.ends(params, phi, couplings)

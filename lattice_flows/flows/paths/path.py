@@ -17,6 +17,7 @@ from lattice_flows.flows.base import Base
 from lattice_flows.flows.flow import Flow
 from lattice_flows.flows.params import Params
 from lattice_flows.flows.symmetry import symmetric_action
+from theories.shapes import Configuration, Point, Scalar
 
 
 @dataclass(frozen=True)
@@ -30,33 +31,33 @@ class Path(ABC):
         """Parameters to begin with; `()` for a path without any."""
         return ()
 
-    def target(self, phi: jax.Array, couplings: Any) -> jax.Array:
-        """f₁ of one configuration, a scalar."""
+    def target(self, phi: Configuration, couplings: Point) -> Scalar:
+        """f₁ of one configuration."""
         action = symmetric_action if self.even else type(self.base.theory).action
         return action(self.base.theory, phi, couplings)
 
-    def ends(self, params: Params, phi: jax.Array, couplings: Any) -> tuple[jax.Array, jax.Array]:
-        """f₀ and f₁ of one configuration, two scalars."""
+    def ends(self, params: Params, phi: Configuration, couplings: Point) -> tuple[Scalar, Scalar]:
+        """f₀ and f₁ of one configuration."""
         return self.base.energy(params.base, phi, couplings), self.target(phi, couplings)
 
     @abstractmethod
-    def energy(self, params: Params, t: jax.Array, phi: jax.Array, couplings: Any) -> jax.Array:
-        """f_t of one configuration, a scalar."""
+    def energy(self, params: Params, t: Scalar, phi: Configuration, couplings: Point) -> Scalar:
+        """f_t of one configuration."""
 
-    def rate(self, params: Params, t: jax.Array, phi: jax.Array, couplings: Any) -> jax.Array:
-        """∂_t f_t of one configuration, a scalar."""
+    def rate(self, params: Params, t: Scalar, phi: Configuration, couplings: Point) -> Scalar:
+        """∂_t f_t of one configuration."""
         return jax.jvp(lambda t: self.energy(params, t, phi, couplings), (t,), (jnp.ones_like(t),))[
             1
         ]
 
     def residual(
-        self, params: Params, flow: Flow, t: jax.Array, phi: jax.Array, couplings: Any
-    ) -> jax.Array:
+        self, params: Params, flow: Flow, t: Scalar, phi: Configuration, couplings: Point
+    ) -> Scalar:
         """∂_t f_t + ⟨∇f_t, V⟩ - ∇·V of one configuration, -C_t where the flow follows the path."""
         velocity, divergence = flow.velocity(params, t, phi, couplings)
         force = jax.grad(self.energy, argnums=2)(params, t, phi, couplings)
         return self.rate(params, t, phi, couplings) + jnp.sum(force * velocity) - divergence
 
-    def extent(self, t: jax.Array) -> jax.Array:
+    def extent(self, t: Scalar) -> Scalar:
         """How far p_t has grown from the base's size, 0, to the target's, 1."""
         return t

@@ -28,6 +28,7 @@ from lattice_flows.training.objectives.lines import Average, average, causal, li
 from lattice_flows.training.objectives.objective import Objective
 from lattice_flows.training.objectives.reverse_kl import ReverseKL
 from lattice_flows.training.problem import Problem
+from theories.shapes import Scalar
 
 BOUNDARIES = {
     "samples": Likelihood.with_draws,
@@ -88,8 +89,8 @@ class ConditionedTrade:
         return Teaching(self.boundary.init(params, key), Average(none, none), none, epsilon, norms)
 
     def loss(
-        self, params: Params, state: Teaching, key: jax.Array, fraction: jax.Array
-    ) -> tuple[jax.Array, tuple[Teaching, dict[str, jax.Array]]]:
+        self, params: Params, state: Teaching, key: jax.Array, fraction: Scalar
+    ) -> tuple[Scalar, tuple[Teaching, dict[str, Scalar]]]:
         """The balanced sum; its gradient is that of both terms, with `a` held fixed.
 
         Causality is the curriculum of the residual; all of the boundary is open from the start.

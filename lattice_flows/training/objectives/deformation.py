@@ -26,6 +26,7 @@ from lattice_flows.flows.params import Params
 from lattice_flows.training.points import SOURCES, Points, Source
 from lattice_flows.training.problem import Problem
 from theories.outside import part
+from theories.shapes import Scalar
 
 PENALTIES = {
     "squared": jnp.square,
@@ -52,8 +53,8 @@ class Deformation:
         return self.source.init(params, key)
 
     def loss(
-        self, params: Params, state: Any, key: jax.Array, fraction: jax.Array
-    ) -> tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]:
+        self, params: Params, state: Any, key: jax.Array, fraction: Scalar
+    ) -> tuple[Scalar, tuple[Any, dict[str, Scalar]]]:
         problem = self.problem
         points, state, metrics = self.source.draw(
             jax.lax.stop_gradient(params), state, key, fraction
@@ -70,7 +71,7 @@ class Deformation:
         return jnp.sum(points.weight * penalised), (state, metrics)
 
     def _constant(
-        self, params: Params, points: Points, parts: jax.Array, fraction: jax.Array
+        self, params: Params, points: Points, parts: jax.Array, fraction: Scalar
     ) -> jax.Array:
         """C_t of each group, (G,)."""
         problem = self.problem

@@ -19,6 +19,7 @@ from lattice_flows.flows.params import Params
 from lattice_flows.mcmc.hmc import hmc_grid
 from lattice_flows.training.problem import Problem
 from theories import Theory
+from theories.shapes import Scalar
 
 _DRAWS, _POSITIONS = 16_384, 16  # in all, and couplings they are at, where a range is open
 _CHAINS = 64
@@ -50,8 +51,8 @@ class Likelihood:
         return ()
 
     def loss(
-        self, params: Params, state: tuple[()], key: jax.Array, fraction: jax.Array
-    ) -> tuple[jax.Array, tuple[tuple[()], dict[str, jax.Array]]]:
+        self, params: Params, state: tuple[()], key: jax.Array, fraction: Scalar
+    ) -> tuple[Scalar, tuple[tuple[()], dict[str, Scalar]]]:
         """The loss on some of the draws; the data are of all of the ranges, `fraction` or not."""
         problem, (position_key, draw_key) = self.problem, jax.random.split(key)
         count = min(_IN_A_STEP, len(self.positions))

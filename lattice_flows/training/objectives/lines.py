@@ -12,10 +12,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from lattice_flows.flows.continuation import Anchor
 from lattice_flows.flows.couplings import Couplings
+from theories.shapes import Array, Scalar
 
 _DIRECTIONS = 16  # for each coupling that varies, where several do
 _MEMORY = 0.9  # of running averages, from one visit to the next
@@ -47,17 +49,16 @@ def lines(couplings: Couplings, anchor: Anchor) -> tuple[NDArray[np.float64], ND
 class Average(NamedTuple):
     """Running averages ⟨∂_t S⟩, and the effective draws in each."""
 
-    mean: jax.Array
-    count: jax.Array
+    mean: Scalar
+    count: Scalar
 
 
 def average(
-    log_weights: jax.Array, values: jax.Array, known: Average
-) -> tuple[jax.Array, Average, jax.Array]:
+    log_weights: Float[Array, " n"], values: Float[Array, " n"], known: Average
+) -> tuple[Scalar, Average, Scalar]:
     """⟨values⟩ over n draws of the flow: what to use, the running average, the ESS as a fraction.
 
-    log_weights, values: (n,). Where the weights say nothing the plain mean is used, and the running
-    average left as it is.
+    Where the weights say nothing the plain mean is used, and the running average left as it is.
     """
     weights = jax.nn.softmax(log_weights)
     effective = 1 / jnp.sum(weights**2)
@@ -71,8 +72,8 @@ def average(
     return jnp.where(trusted, mean, jnp.mean(values)), kept, ess
 
 
-def causal(losses: jax.Array, epsilon: jax.Array) -> jax.Array:
-    """How much each point of lines (…, T) counts, in (0, 1], after what lies before it."""
+def causal(losses: Float[Array, "... T"], epsilon: Scalar) -> Float[Array, "... T"]:
+    """How much each point of lines counts, in (0, 1], after what lies before it."""
     return jnp.exp(-epsilon * (jnp.cumsum(losses, axis=-1) - losses))
 
 

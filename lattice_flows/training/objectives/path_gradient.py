@@ -12,20 +12,23 @@ reverse_kl.py, and so is what the loss cannot see.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from lattice_flows.flows.params import Params
 from lattice_flows.training.objectives.reverse_kl import ReverseKL
+from theories.shapes import Array, Point
 
 
 @dataclass(frozen=True)
 class PathGradient(ReverseKL):
     """The variational free energy of `ReverseKL`, with the path gradient for its gradient."""
 
-    def free_energy(self, params: Params, key: jax.Array, couplings: Any, n: int) -> jax.Array:
+    def free_energy(
+        self, params: Params, key: jax.Array, couplings: Point, n: int
+    ) -> Float[Array, " {n}"]:
         phi, log_q, score = self.problem.flow.sample_with_score(params, key, couplings, n)
         action, force = jax.vmap(
             jax.value_and_grad(lambda x: self.problem.path.target(x, couplings))

@@ -6,13 +6,14 @@ its ± wells cannot be lost to each other; other wells can be.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from lattice_flows.flows.params import Params
 from lattice_flows.training.problem import Problem
+from theories.shapes import Array, Point, Scalar
 
 _A_GROUP = 16  # draws that share their couplings
 
@@ -27,8 +28,8 @@ class ReverseKL:
         return ()
 
     def loss(
-        self, params: Params, state: tuple[()], key: jax.Array, fraction: jax.Array
-    ) -> tuple[jax.Array, tuple[tuple[()], dict[str, jax.Array]]]:
+        self, params: Params, state: tuple[()], key: jax.Array, fraction: Scalar
+    ) -> tuple[Scalar, tuple[tuple[()], dict[str, Scalar]]]:
         couplings = self.problem.couplings
         position_key, draw_key = jax.random.split(key)
         # one set of couplings at all serves every draw where nothing varies
@@ -43,7 +44,9 @@ class ReverseKL:
         metrics = {"spread": jnp.mean(jnp.std(free_energy, axis=1))}
         return jnp.mean(free_energy), (state, metrics)
 
-    def free_energy(self, params: Params, key: jax.Array, couplings: Any, n: int) -> jax.Array:
-        """log q + f₁ of n draws of the flow at one set of couplings, (n,)."""
+    def free_energy(
+        self, params: Params, key: jax.Array, couplings: Point, n: int
+    ) -> Float[Array, " {n}"]:
+        """log q + f₁ of n draws of the flow at one set of couplings."""
         phi, log_q = self.problem.flow.sample(params, key, couplings, n)
         return log_q + jax.vmap(lambda x: self.problem.path.target(x, couplings))(phi)

@@ -28,11 +28,12 @@ not, and ε decays as the front goes out.
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from lattice_flows.flows.continuation import CouplingLine, FlowBase
@@ -41,6 +42,7 @@ from lattice_flows.flows.params import Params
 from lattice_flows.training.objectives.lines import Average, average, causal, lines, remembered
 from lattice_flows.training.problem import Problem
 from theories.lattice import filter_modes
+from theories.shapes import Array, Configurations, Point, Scalar
 
 _POOL = 4096  # draws of the boundary, made once, shared out over where lines begin
 _STEPS = 12  # of the solver in training, and points on a line
@@ -52,8 +54,8 @@ _ENOUGH, _WITHIN = 0.85, 0.05  # ESS at the front; it goes at full speed this fa
 _SPEED = 0.002  # of the front, in one visit
 
 
-Draws = tuple[jax.Array, jax.Array, jax.Array]
-"""φ (n, *shape), log q (n,) and its score (n, *shape)."""
+Draws = tuple[Configurations, Float[Array, " n"], Configurations]
+"""φ, log q and its score."""
 
 
 class Lines(NamedTuple):
@@ -131,8 +133,8 @@ class Trade:
         return Knowledge(*draws, Lines(Average(none, none), none, jnp.full(count, _FRONT)))
 
     def loss(
-        self, params: Params, state: Knowledge, key: jax.Array, fraction: jax.Array
-    ) -> tuple[jax.Array, tuple[Knowledge, dict[str, jax.Array]]]:
+        self, params: Params, state: Knowledge, key: jax.Array, fraction: Scalar
+    ) -> tuple[Scalar, tuple[Knowledge, dict[str, Scalar]]]:
         """The loss on some of the lines; the fronts are its curriculum, `fraction` is not used."""
         line_key, draw_key = jax.random.split(key)
         count = min(_AT_ONCE, len(self.ends))
@@ -179,7 +181,7 @@ class Trade:
     def _point(
         self,
         params: Params,
-        theta: Any,
+        theta: Point,
         t: jax.Array,
         phi: jax.Array,
         log_q: jax.Array,
@@ -203,7 +205,7 @@ class Trade:
     def _growth(
         self,
         params: Params,
-        theta: Any,
+        theta: Point,
         t: jax.Array,
         phi: jax.Array,
         score: jax.Array,
@@ -220,7 +222,7 @@ class Trade:
         return jnp.sum(w * (score + force), axis=axes)
 
     def _slopes(
-        self, params: Params, t: jax.Array, phi: jax.Array, score: jax.Array, couplings: Any
+        self, params: Params, t: jax.Array, phi: jax.Array, score: jax.Array, couplings: Point
     ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         """V, f_t, ∂_t f_t and ∂_t log q_t of one configuration with the score of q_t."""
         path = self.problem.path
@@ -228,7 +230,7 @@ class Trade:
         energy, rate = (f(params, t, phi, couplings) for f in (path.energy, path.rate))
         return velocity, energy, rate, -divergence - jnp.sum(velocity * score)
 
-    def _trajectories(self, params: Params, start: Draws, couplings: Any) -> Draws:
+    def _trajectories(self, params: Params, start: Draws, couplings: Point) -> Draws:
         """φ (T, n, *shape), log q (T, n) and scores (T, n, *shape) from draws of the boundary."""
         flow: Flow = replace(self.problem.flow, steps=_STEPS)
         return flow.integrate_with_score(params, *start, couplings, self.times)

@@ -19,6 +19,7 @@ from lattice_flows.flows.params import Params, in_precision_of
 from lattice_flows.mcmc import walkers as annealed
 from lattice_flows.mcmc.walkers import Walkers
 from lattice_flows.training.problem import Problem
+from theories.shapes import Point, Scalar
 
 _WALKERS_A_GROUP = 16
 _MOVES = 2  # of every walker in a training step
@@ -47,8 +48,8 @@ class Transport:
         return annealed.anneal(problem.path, params, anneal_key, problem.couplings, walkers, ends)
 
     def loss(
-        self, params: Params, state: Walkers, key: jax.Array, fraction: jax.Array
-    ) -> tuple[jax.Array, tuple[Walkers, dict[str, jax.Array]]]:
+        self, params: Params, state: Walkers, key: jax.Array, fraction: Scalar
+    ) -> tuple[Scalar, tuple[Walkers, dict[str, Scalar]]]:
         problem, frozen = self.problem, jax.lax.stop_gradient(params)
         walk_key, *move_keys = jax.random.split(key, 1 + _MOVES)
         walkers = annealed.random_walk(walk_key, state)._replace(t=state.t)
@@ -68,7 +69,7 @@ class Transport:
         metrics = {"residual": jnp.mean(residual), "acceptance": jnp.mean(acceptance[-1])}
         return jnp.sum(residual), (walkers, metrics)
 
-    def residuals(self, params: Params, phi: jax.Array, couplings: Any) -> jax.Array:
+    def residuals(self, params: Params, phi: jax.Array, couplings: Point) -> jax.Array:
         """∂_j S + ⟨∇S, u_j⟩ - ∇·u_j of one configuration, (k,), per half range of θ_j."""
         force, rates = jax.grad(self.problem.path.target, argnums=(0, 1))(phi, couplings)
         cast = in_precision_of(params.field, phi, couplings)

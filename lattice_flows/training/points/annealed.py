@@ -20,6 +20,7 @@ from lattice_flows.mcmc import walkers as annealed
 from lattice_flows.mcmc.walkers import Walkers
 from lattice_flows.training.points.points import Points
 from lattice_flows.training.problem import Problem
+from theories.shapes import Scalar
 
 WALKERS_A_GROUP, OWN_A_GROUP = 12, 4
 _MOVES = 2  # of every walker in a training step
@@ -47,8 +48,8 @@ class Annealed:
         return annealed.anneal(problem.path, params, anneal_key, problem.couplings, walkers, times)
 
     def draw(
-        self, params: Params, state: Walkers, key: jax.Array, fraction: jax.Array
-    ) -> tuple[Points, Walkers, dict[str, jax.Array]]:
+        self, params: Params, state: Walkers, key: jax.Array, fraction: Scalar
+    ) -> tuple[Points, Walkers, dict[str, Scalar]]:
         problem = self.problem
         walk_key, own_key, *move_keys, stretch_key = jax.random.split(key, 3 + _MOVES)
 
@@ -76,7 +77,7 @@ class Annealed:
         return points, walkers, {"acceptance": jnp.mean(acceptance[-1])}
 
     def _own_points(
-        self, params: Params, key: jax.Array, walkers: Walkers, fraction: jax.Array
+        self, params: Params, key: jax.Array, walkers: Walkers, fraction: Scalar
     ) -> jax.Array:
         """(G, OWN_A_GROUP, *shape) base draws, carried to each group's time (midpoint rule)."""
         flow, couplings = self.problem.flow, self.problem.couplings

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from lattice_flows.flows.params import Params
 from lattice_flows.training.points.points import Points
 from lattice_flows.training.problem import Problem
+from theories.shapes import Scalar
 
 _A_GROUP = 64
 _BASE_WIDTHS = 5.0  # that the box reaches at t = 0
@@ -30,8 +31,8 @@ class Box:
         return ()
 
     def draw(
-        self, params: Params, state: Any, key: jax.Array, fraction: jax.Array
-    ) -> tuple[Points, Any, dict[str, jax.Array]]:
+        self, params: Params, state: Any, key: jax.Array, fraction: Scalar
+    ) -> tuple[Points, Any, dict[str, Scalar]]:
         problem = self.problem
         phi_key, t_key, position_key = jax.random.split(key, 3)
         groups = max(2, problem.batch // _A_GROUP)

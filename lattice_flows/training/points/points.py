@@ -3,29 +3,31 @@
 Adding a source is a file beside this one and a line in `SOURCES`.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
+from jaxtyping import Float
 
 from lattice_flows.flows.params import Params
+from theories.shapes import Array, Scalar
 
 
 class Points(NamedTuple):
     """G groups of n configurations, each group at one time t and one point of the coupling ranges.
 
-    phi: (G, n, *shape). t: (G,). position: (G, k).
-    reference: (G, n), weights with sum 1 in each group under which it stands for p_t: what C_t is
-        computed with.
-    weight: (G, n), of the penalty in the loss; their sum is about 1.
+    reference: weights with sum 1 in each group under which it stands for p_t: what C_t is computed
+        with.
+    weight: of the penalty in the loss; their sum is about 1.
     """
 
-    phi: jax.Array
-    t: jax.Array
-    position: jax.Array
-    reference: jax.Array
-    weight: jax.Array
+    phi: Float[Array, " G n *shape"]
+    t: Float[Array, " G"]
+    position: Float[Array, "G k"]
+    reference: Float[Array, "G n"]
+    weight: Float[Array, "G n"]
 
 
+@runtime_checkable
 class Source(Protocol):
     """Where points come from. It may keep a state; nothing is differentiated through it."""
 
@@ -33,7 +35,7 @@ class Source(Protocol):
         """The state to begin with."""
 
     def draw(
-        self, params: Params, state: Any, key: jax.Array, fraction: jax.Array
-    ) -> tuple[Points, Any, dict[str, jax.Array]]:
-        """The points of one training step, the new state, and scalar metrics."""
+        self, params: Params, state: Any, key: jax.Array, fraction: Scalar
+    ) -> tuple[Points, Any, dict[str, Scalar]]:
+        """The points of one training step, the new state, and metrics."""
         ...

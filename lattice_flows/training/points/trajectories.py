@@ -21,6 +21,7 @@ from lattice_flows.flows.params import Params
 from lattice_flows.mcmc import moves
 from lattice_flows.training.points.points import Points
 from lattice_flows.training.problem import Problem
+from theories.shapes import Point, Scalar
 
 _TIMES = 16  # of a trajectory at which it is a point
 _SUBSTEPS = 1  # midpoint steps between two of them
@@ -40,8 +41,8 @@ class Trajectories:
         return ()
 
     def draw(
-        self, params: Params, state: Any, key: jax.Array, fraction: jax.Array
-    ) -> tuple[Points, Any, dict[str, jax.Array]]:
+        self, params: Params, state: Any, key: jax.Array, fraction: Scalar
+    ) -> tuple[Points, Any, dict[str, Scalar]]:
         position_key, draw_key = jax.random.split(key)
         ranges = len(self.problem.couplings.ranges)
         sets = _SETS if ranges else 1
@@ -64,7 +65,7 @@ class Trajectories:
         return points, state, {"ess": jnp.mean(ess)}
 
     def _follow(
-        self, params: Params, key: jax.Array, position: jax.Array, n: int, fraction: jax.Array
+        self, params: Params, key: jax.Array, position: jax.Array, n: int, fraction: Scalar
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Configurations (T, n, *shape), times (T,), and log-weights (T, n) of n trajectories."""
         problem = self.problem
@@ -93,7 +94,7 @@ class Trajectories:
         return path, t, log_weights
 
     def _carry(
-        self, params: Params, phi: jax.Array, theta: Any, begin: jax.Array, end: jax.Array
+        self, params: Params, phi: jax.Array, theta: Point, begin: jax.Array, end: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """Configurations carried from `begin` to `end`, and the change of their log-weights."""
         flow, path = self.problem.flow, self.problem.path
@@ -121,7 +122,7 @@ class Trajectories:
         key: jax.Array,
         phi: jax.Array,
         log_weight: jax.Array,
-        theta: Any,
+        theta: Point,
         t: jax.Array,
     ) -> tuple[jax.Array, jax.Array]:
         """Resample where it is needed, then move every configuration within p_t."""
