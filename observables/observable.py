@@ -124,7 +124,7 @@ def measured_over_orbit(
     """What is measured on φ, (n, k), averaged over φ → -φ (orbit.py) on lattices if `orbit`."""
     if not (orbit and isinstance(theory, LatticeTheory)):
         return measure(phi)
-    s, s_minus = (actions(theory, couplings, sign * phi)[:, None] for sign in (1, -1))
+    s, s_minus = (actions(theory, couplings, sign * phi) for sign in (1, -1))
     return orbit_average(measure(phi), measure(-phi), s, s_minus)
 
 

@@ -38,8 +38,11 @@ def actions(
 
 
 def orbit_average(
-    of_phi: PerDraw, of_minus_phi: PerDraw, action: PerDraw, action_of_minus: PerDraw
-) -> PerDraw:
-    """Ō of each configuration, from O and S at φ and at -φ."""
-    keep = expit(action_of_minus - action)
+    of_phi: Float[np.ndarray, " n *k"],
+    of_minus_phi: Float[np.ndarray, " n *k"],
+    action: PerDraw,
+    action_of_minus: PerDraw,
+) -> Float[np.ndarray, " n *k"]:
+    """Ō of each configuration, from O (one number or several) and S at φ and at -φ."""
+    keep = expit(action_of_minus - action).reshape(-1, *(1,) * (of_phi.ndim - 1))
     return keep * of_phi + (1 - keep) * of_minus_phi
