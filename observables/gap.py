@@ -128,7 +128,7 @@ def _root(covariance: Float[np.ndarray, "p p"]) -> Float[np.ndarray, "p p"]:
     return (vectors / np.sqrt(values)).T / size
 
 
-def _cosh(squared: Array, place: Array) -> tuple[Array, Array]:
+def _cosh(squared: Any, place: Array) -> tuple[Array, Array]:
     """cosh(Δx) and its derivative with respect to Δ², at Δ² (...) of either sign: (..., x).
 
     Both are divided by the same e^{Δ max x}, which A makes up for.
@@ -146,7 +146,7 @@ def _cosh(squared: Array, place: Array) -> tuple[Array, Array]:
     return value, place**2 * np.where(small, scale * (0.5 + u / 12), slope)
 
 
-def _residuals(c: Array, root: Array, squared: Array, place: Array) -> tuple[Array, Array]:
+def _residuals(c: Array, root: Array, squared: Any, place: Array) -> tuple[Array, Array]:
     """Whitened residuals at the best A, and their derivatives with respect to Δ²: (..., x)."""
     value, slope = _cosh(squared, place)
     y, h, dh = c @ root.T, value @ root.T, slope @ root.T
@@ -165,7 +165,7 @@ def _start(c: Array, root: Array, place: Array) -> tuple[float, float]:
     return float(squared), float((residuals**2).sum())
 
 
-def _minimum(c: Array, root: Array, place: Array, start: float) -> Array:
+def _minimum(c: Array, root: Array, place: Array, start: float) -> Any:
     """Δ² of the lowest χ² for each c (..., x), from a start close by, by Gauss and Newton."""
     squared = np.full(c.shape[:-1], start)
     for _ in range(_STEPS):
