@@ -14,7 +14,7 @@ from lattice_flows.flows.base import GeneralisedGaussian, MeanField, Ultralocal,
 from lattice_flows.flows.base.base import sample_sites
 from lattice_flows.flows.base.mean_field import MeanFieldParams
 from lattice_flows.flows.couplings import Couplings
-from lattice_flows.training.trainer import base_fit
+from lattice_flows.training import base_fit
 from theories import (
     DoubleWell,
     FreeField,
