@@ -31,7 +31,7 @@ Samples = Float[np.ndarray, "n k"]
 _BLOCK = 4.0
 
 
-def as_chains(chains: int, n: int, log_weights: ArrayLike | None) -> int:
+def as_chains(chains: int | np.integer, n: int, log_weights: ArrayLike | None) -> int:
     """The number of chains that n draws come from.
 
     Raises LatticeFlowsError unless they can be, or where they have weights.

@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Num
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
@@ -105,7 +106,7 @@ def derivative_quantities(
         keep = expit(actions(theory, theta, -phi) - actions(theory, theta, phi))[:, None]
         return keep * products(theta, phi) + (1 - keep) * products(theta, -phi)
 
-    def values(averages: Array) -> Array:
+    def values(averages: Num[np.ndarray, "... k"]) -> Num[np.ndarray, "... p"]:
         table = averages.reshape(*averages.shape[:-1], rows, -1)
         a, slopes = table[..., :1, 1:], table[..., 1:, :1]
         changes = slopes * a - table[..., 1:, 1:]

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Num
 from numpy.typing import ArrayLike
 
 from theories import LatticeFlowsError, LatticeTheory, Theory
@@ -155,7 +156,7 @@ def with_own(known: Quantities, theory: Theory, own: Sequence[Observable]) -> Qu
         )
         return np.concatenate([known.samples(couplings, phi, orbit), mine], axis=1)
 
-    def values(averages: Array) -> Array:
+    def values(averages: Num[np.ndarray, "... k"]) -> Num[np.ndarray, "... p"]:
         mine = [one.valued(averages[..., c]) for one, c in zip(own, columns, strict=True)]
         return np.concatenate(
             [known.values(averages[..., :of_theory]), np.stack(mine, axis=-1)], axis=-1

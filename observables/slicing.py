@@ -76,7 +76,7 @@ def _group(
     ends: NDArray[np.int_],
 ) -> tuple[Array, Array]:
     """One sample and one log-weight for the draws between each two of the `ends`."""
-    samples = _finite(function, configurations, ends[0], ends[-1])
+    samples = _finite(function, configurations, int(ends[0]), int(ends[-1]))
     starts, sizes = ends[:-1] - ends[0], np.diff(ends)
     if log_weights is None:
         return np.add.reduceat(samples, starts) / sizes[:, None], np.log(sizes)

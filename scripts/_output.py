@@ -147,7 +147,7 @@ def quantity(pair: Mapping[str, Any] | None) -> str:
         return f"{value:.10g}"
     from observables.estimate import Estimate
 
-    ends = pair.get("interval_68")
+    ends = tuple(pair["interval_68"]) if pair.get("interval_68") else None
     return f"{value:.8g} (no error)" if stderr is None else str(Estimate(value, stderr, ends))
 
 

@@ -230,6 +230,7 @@ def test_the_command_measures_chains(tmp_path):
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("chains", "weights", "message"),
     [

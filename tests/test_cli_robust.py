@@ -28,6 +28,7 @@ from lattice_flows.runs.resources import refuse_draws
 from lattice_flows.scripts import _environment, _options, _output, _streams
 from lattice_flows.scripts._command import Command, Failure
 from lattice_flows.scripts._progress import progress
+from lattice_flows.scripts._words import as_typed
 from lattice_flows.scripts.cli import main
 from theories.errors import LatticeFlowsError
 
@@ -211,14 +212,19 @@ def test_what_is_advised_exists(name):
     shape = theories.find(name).own_shape or (4,)
     plain = Config(theory=name, shape=shape)
     commands = [main.commands[command] for command in ("evaluate", "sample", "scan")]
-    known = {spelling for c in commands for p in c.params for spelling in p.opts}
+    known = {
+        spelling
+        for command in commands
+        for parameter in command.get_params(click.Context(command))
+        for spelling in parameter.opts
+    }
     for coupling, value in plain.couplings.items():
         assert isinstance(value, float)
         ranged = Config(theory=name, shape=shape, couplings={coupling: (value, value + 0.5)})
         for point in ({}, {coupling: value + 1}):
             with pytest.raises(LatticeFlowsError) as caught:
                 ranged.check_couplings(point)
-            named = re.findall(r"--[a-z][a-z_-]*", str(caught.value))
+            named = re.findall(r"--[a-z][a-z_-]*", as_typed(str(caught.value)))
             assert named and set(named) <= known, caught.value
 
 

@@ -73,7 +73,7 @@ def test_a_mixture_is_taught_other_temperatures_and_what_cannot_be_is_refused(tm
     config = Run.open("line").config
     assert (config.boundary, config.base, config.field) == ("samples", "tempered", "mlp")
     assert "is finished" in call(*taught, "--beta", "0.5:2", "--resume").stderr
-    assert "give one a range" in refused("transfer", point.path, "n", *taught[3:])
+    assert "give one, --beta LOW:HIGH" in refused("transfer", point.path, "n", *taught[3:])
     there = ("transfer", "line", "n", "--objective", "trade", *few)
     assert "give a wider one" in refused(*there, "--beta", "0.7:1")
     assert "not on a lattice" in refused(
@@ -188,13 +188,13 @@ def test_exact_answers_of_many_wells():
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
-        (["exact", "gmm-2", "--sites", 3], 1, ["2 components", "leave --sites out"]),
+        (["exact", "gmm-2", "--sites", 3], 1, ["2 components", "leave it out"]),
         (["exact", "gmm-2", "--depth", 3], 2, ["no coupling depth", "it has beta"]),
         (["exact", "gmm-2", "--beta", 0], 1, ["beta must be greater than 0"]),
         (["exact", "gmm-2", "--beta", 100], 1, ["gmm-2 in 2 dimensions", "couplings nearer"]),
         (["exact", "many-well", "--sites", 3], 1, ["pairs", "even number"]),
         (["exact", "many-well"], 2, ["--sites"]),
-        (["train", "r", "--theory", "gmm-2", "--sites", 3], 1, ["leave --sites out"]),
+        (["train", "r", "--theory", "gmm-2", "--sites", 3], 1, ["leave it out"]),
         (["train", "r", "--theory", "many-well"], 2, ["--sites"]),
         (["train", "r", "--theory", "gmm-2", "--field", "hollow"], 1, ["use mlp"]),
         (["train", "r", "--theory", "gmm-2", "--base", "gaussian"], 1, ["use normal"]),

@@ -124,8 +124,8 @@ def test_what_is_taken_over_is_kept_before_anything_is_compiled(source, plain, m
 def test_bad_input_is_refused_in_one_line(source, tmp_path):
     run = source.path
     assert "does not exist" in refused("transfer", "nowhere", "new", "--m", "0:1")
-    assert "give one a range" in refused("transfer", run, "new", "--m", -0.7)
-    assert "give one a range" in refused("transfer", run, "new")
+    assert "give one, --m LOW:HIGH" in refused("transfer", run, "new", "--m", -0.7)
+    assert "give one, --m LOW:HIGH" in refused("transfer", run, "new")
     assert "transport goes between couplings alone" in refused(
         "transfer", run, "new", "--m", "-1:0", "--sites", 6, "--objective", "transport"
     )

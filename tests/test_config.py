@@ -60,6 +60,7 @@ def test_what_is_automatic_fits_the_theory():
     assert (free.field, free.base) == ("hollow", "gaussian")
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

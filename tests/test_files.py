@@ -185,7 +185,7 @@ def test_existing_output_is_refused_unless_overwrite(tmp_path):
     path = tmp_path / "a.txt"
     refuse_existing(path)
     path.write_text("")
-    with refused("exists: give --overwrite"):
+    with refused("exists: give `overwrite=True`"):
         refuse_existing(path)
     refuse_existing(path, overwrite=True)
 

@@ -204,7 +204,7 @@ def test_own_points_lie_on_the_flow():
         start = jax.vmap(lambda k: flow.base.sample((), k, None))(keys[i])
         exact = start
         if i:
-            exact = flow.integrate(EXACT, start, None, end=float(times[i]))[0]
+            exact = flow.integrate(EXACT, start, (), end=float(times[i]))[0]
         np.testing.assert_allclose(points[i], exact, rtol=0, atol=0.04)
         assert i == 0 or np.abs(points[i] - start).max() > 0.1
 

@@ -142,6 +142,7 @@ def test_the_same_key_gives_the_same_draws_and_another_does_not():
     assert np.all(np.var(phi[:, :, 0], axis=1) > 0)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("theory", "counts", "message"),
     [

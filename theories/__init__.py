@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from .coupling import Coupling as Coupling
 from .double_well import DoubleWell as DoubleWell
@@ -97,7 +98,7 @@ def origin(theory: type[Theory]) -> str | None:
     return None if theory in THEORIES.values() else home(theory)
 
 
-def make(name: str, shape: tuple[int, ...] | None = None, origin: str | None = None) -> Theory:
+def make(name: str, shape: Any = None, origin: str | None = None) -> Theory:
     """The theory called `name` on a lattice (or with components) of `shape`.
 
     A theory that has one shape only needs none; `origin` as `find` has it.

@@ -44,7 +44,7 @@ class Anchor:
         """θ₀, the trained couplings nearest to `couplings`; these themselves where trained on."""
         return jax.tree.map(jnp.clip, couplings, self.low, self.high)
 
-    def line(self, t: Scalar, couplings: Point) -> Point:
+    def line(self, t: Scalar | float, couplings: Point) -> Point:
         """θ(t) on the straight line from θ₀ to `couplings`."""
         return jax.tree.map(lambda a, b: a + t * (b - a), self.nearest(couplings), couplings)
 

@@ -209,10 +209,10 @@ def _advance(
     point: Point,
     key: jax.Array,
     state: dict[str, jax.Array],
-    first: int,
-    count: int,
-    every: int,
-    warming: bool,
+    first: int | jax.Array,
+    count: int | jax.Array,
+    every: int | jax.Array,
+    warming: bool | jax.Array,
 ) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
     """Draws number `first` to `first + count` of all chains, `every` trajectories apart.
 

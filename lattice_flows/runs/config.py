@@ -74,7 +74,7 @@ class Config(Options):
 
     def make_theory(self) -> Theory:
         """The theory on its lattice."""
-        return theories.make(self.theory, tuple(self.shape) or None, self.theory_from)
+        return theories.make(self.theory, self.shape or None, self.theory_from)
 
     @property
     def source_config(self) -> "Config":

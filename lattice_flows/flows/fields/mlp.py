@@ -44,7 +44,7 @@ def kernel_network(sites: int, outputs: int, width: int, scale: float) -> Callab
     site); within a haiku function."""
 
     def network(
-        t: Scalar, x: Float[Array, " {sites}"], couplings: Float[Array, " k"]
+        t: Scalar, x: Float[Array, " sites"], couplings: Float[Array, " k"]
     ) -> tuple[Float[Array, " {outputs}"], Scalar]:
         y = jnp.concatenate([x / scale, t[None], couplings])
         first = _weights("first", (len(y), width))

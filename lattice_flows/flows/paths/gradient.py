@@ -7,12 +7,13 @@ of Chemseddine et al., arXiv:2410.03282, for then V = b ∇(f₀ - f).
 from dataclasses import dataclass, field
 
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from lattice_flows.flows.fields import GradientEnergy
 from lattice_flows.flows.flow import Flow
 from lattice_flows.flows.params import Params, in_precision_of
 from lattice_flows.flows.paths.path import Path
-from theories.shapes import Configuration, Point, Scalar
+from theories.shapes import Array, Configuration, Point, Scalar
 
 
 @dataclass(frozen=True)
@@ -31,5 +32,5 @@ class GradientPath(Path):
         jet = self.learned.jet(params.field, t, phi, couplings)
         return jet.rate + jnp.sum(jet.force * jet.velocity) - jet.divergence
 
-    def extent(self, t: Scalar) -> Scalar:
+    def extent(self, t: Float[Array, " *times"]) -> Float[Array, " *times"]:
         return self.learned.extent(t)

@@ -12,12 +12,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from lattice_flows.flows.base import Base
 from lattice_flows.flows.flow import Flow
 from lattice_flows.flows.params import Params
 from lattice_flows.flows.symmetry import symmetric_action
-from theories.shapes import Configuration, Point, Scalar
+from theories.shapes import Array, Configuration, Point, Scalar
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,6 @@ class Path(ABC):
         force = jax.grad(self.energy, argnums=2)(params, t, phi, couplings)
         return self.rate(params, t, phi, couplings) + jnp.sum(force * velocity) - divergence
 
-    def extent(self, t: Scalar) -> Scalar:
+    def extent(self, t: Float[Array, " *times"]) -> Float[Array, " *times"]:
         """How far p_t has grown from the base's size, 0, to the target's, 1."""
         return t

@@ -56,6 +56,10 @@ _SPEED = 0.002  # of the front, in one visit
 
 Draws = tuple[Configurations, Float[Array, " n"], Configurations]
 """φ, log q and its score."""
+Passed = tuple[
+    Float[Array, " times n *shape"], Float[Array, " times n"], Float[Array, " times n *shape"]
+]
+"""The same at several times."""
 
 
 class Lines(NamedTuple):
@@ -230,7 +234,7 @@ class Trade:
         energy, rate = (f(params, t, phi, couplings) for f in (path.energy, path.rate))
         return velocity, energy, rate, -divergence - jnp.sum(velocity * score)
 
-    def _trajectories(self, params: Params, start: Draws, couplings: Point) -> Draws:
-        """φ (T, n, *shape), log q (T, n) and scores (T, n, *shape) from draws of the boundary."""
+    def _trajectories(self, params: Params, start: Draws, couplings: Point) -> Passed:
+        """From draws of the boundary, φ, log q and scores at the times of the lines."""
         flow: Flow = replace(self.problem.flow, steps=_STEPS)
         return flow.integrate_with_score(params, *start, couplings, self.times)
