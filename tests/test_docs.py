@@ -21,6 +21,7 @@ from lattice_flows.scripts.cli import main
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 NOTEBOOKS = [ROOT / "examples" / name for name in ("phi4_chain.py", "own_theory.py")]
+OWN = ("anharmonic", "my_observables")
 SMALL = {
     r"\bsteps=\d+": "steps=2",
     # what compiles fast: no base to be fitted, no walkers to be annealed
@@ -45,17 +46,18 @@ def small(code: str) -> str:
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
-    """A folder with the file that pages speak of, and jax as readers have it."""
+    """A folder with the files that pages speak of, and jax as readers have it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("MPLBACKEND", "agg")
-    held = sys.modules.pop("anharmonic", None)
-    shutil.copy(ROOT / "examples" / "anharmonic.py", tmp_path)
+    held = {name: sys.modules.pop(name) for name in OWN if name in sys.modules}
+    for name in OWN:
+        shutil.copy(ROOT / "examples" / f"{name}.py", tmp_path)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield tmp_path
-    sys.modules.pop("anharmonic", None)
-    if held is not None:
-        sys.modules["anharmonic"] = held
+    for name in OWN:
+        sys.modules.pop(name, None)
+    sys.modules.update(held)
 
 
 def named(page: Path) -> str:
@@ -141,6 +143,12 @@ def test_a_wrong_option_is_seen():
 def test_the_theory_that_is_shown_is_that_of_the_examples():
     (code,) = blocks(ROOT / "docs" / "own-theory.md", "python")
     assert code in (ROOT / "examples" / "anharmonic.py").read_text()
+
+
+def test_the_observables_that_are_shown_are_those_of_the_examples():
+    shown = blocks(ROOT / "docs" / "own-observable.md", "python")[:2]
+    code = (ROOT / "examples" / "my_observables.py").read_text()
+    assert all(part in code for part in shown)
 
 
 def test_every_choice_of_a_training_is_told_of():
