@@ -82,7 +82,7 @@ class Observable:
             )
         return found.reshape(len(phi), -1)
 
-    def valued(self, averages: Array) -> Array:
+    def valued(self, averages: Num[np.ndarray, "... k"]) -> Num[np.ndarray, "..."]:
         """The observable of averages (..., k): (...,).
 
         Raises LatticeFlowsError where `value` fails, has another shape, or is not analytic where it

@@ -105,4 +105,5 @@ def make(name: str, shape: Any = None, origin: str | None = None) -> Theory:
     Raises LatticeFlowsError for an unknown name, and for a shape that is bad or missing.
     """
     theory = find(name, origin)
+    shape = tuple(shape) if isinstance(shape, list) else shape  # as JSON has it
     return theory(theory.own_shape or () if shape is None else shape)

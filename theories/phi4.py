@@ -50,18 +50,18 @@ class Phi4(LatticeTheory):
         """Couplings from names and values; α left out is 0.01 on a chain, 0 in more dimensions."""
         return super().from_values(**({} if len(self.shape) == 1 else {"alpha": 0.0}) | values)
 
-    def stiffness(self, couplings: Phi4Couplings) -> Any:
+    def stiffness(self, couplings: Any) -> Any:
         return 1.0
 
-    def potential(self, x: Any, couplings: Phi4Couplings) -> Any:
+    def potential(self, x: Any, couplings: Any) -> Any:
         square, shifted = x * x, x - couplings.alpha
         shifted_square = shifted * shifted
         return couplings.lam * (shifted_square * shifted_square) - couplings.m * square
 
-    def quadratic(self, couplings: Phi4Couplings) -> Any:
+    def quadratic(self, couplings: Any) -> Any:
         return -couplings.m
 
-    def leading(self, couplings: Phi4Couplings) -> tuple[int, Any]:
+    def leading(self, couplings: Any) -> tuple[int, Any]:
         return 4, couplings.lam
 
     @staticmethod
@@ -84,7 +84,7 @@ class Phi4(LatticeTheory):
         )
         return Rescaled(couplings, np.sqrt(kappa), -self.sites / 2 * np.log(kappa))
 
-    def hopping_from_couplings(self, couplings: Phi4Couplings) -> tuple[float, float]:
+    def hopping_from_couplings(self, couplings: Any) -> tuple[float, float]:
         """(κ, λ_h) of the hopping form, the inverse of `couplings_from_hopping`.
 
         κ is the positive root of 2λκ² + (2d - m)κ - 1 = 0.

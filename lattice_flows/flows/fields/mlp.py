@@ -45,7 +45,7 @@ def kernel_network(sites: int, outputs: int, width: int, scale: float) -> Callab
 
     def network(
         t: Scalar, x: Float[Array, " sites"], couplings: Float[Array, " k"]
-    ) -> tuple[Float[Array, " {outputs}"], Scalar]:
+    ) -> tuple[Float[Array, " outputs"], Scalar]:
         y = jnp.concatenate([x / scale, t[None], couplings])
         first = _weights("first", (len(y), width))
         second = _weights("second", (width, width))
