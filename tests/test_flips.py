@@ -1,6 +1,6 @@
 """One flipped bit in any file is noticed: refused in one line, told in a note, or harmless.
 
-Thirty flips a kind in the default lane, a thousand in the slow one. No flip may pass silently:
+Thirty flips a kind in the default lane, a thousand in the thorough one. No flip may pass silently:
 what is read must be what was written, or somebody is told.
 """
 
@@ -123,7 +123,7 @@ def numbers(request: pytest.FixtureRequest) -> int:
     return request.param
 
 
-COUNTS = [30, pytest.param(1000, marks=pytest.mark.slow)]
+COUNTS = [30, pytest.param(1000, marks=pytest.mark.thorough)]
 
 
 @pytest.mark.parametrize("number", COUNTS)
