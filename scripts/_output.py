@@ -90,7 +90,16 @@ def readable(result: Mapping[str, Any]) -> str:
         (name, quantity(pair), f"exact {exact[name]:.8g}" if exact.get(name) is not None else "")
         for name, pair in measured.items()
     ]
-    shown = {"theory", "shape", "couplings", "observables", "log_z", "derivatives", "exact"}
+    shown = {
+        "theory",
+        "theory_from",
+        "shape",
+        "couplings",
+        "observables",
+        "log_z",
+        "derivatives",
+        "exact",
+    }
     shown |= {f"{name}_stderr" for name in result}
     rows += [
         (name, _text(_with_error(result, name)), "")

@@ -84,7 +84,7 @@ def _layer(field: Mapping[str, dict[str, Any]], name: str) -> dict[str, Any]:
     return next(part for key, part in field.items() if name in part or key.endswith(name))
 
 
-def _resized(kernels: jax.Array, old: Config, new: Config) -> jax.Array:
+def _resized(kernels: jax.Array | NDArray[Any], old: Config, new: Config) -> jax.Array:
     """Context kernels of the new lattice's distance classes, 0 at displacements new to it."""
     before, after = distance_classes(old.shape), distance_classes(new.shape)
     resized = np.zeros((int(after.max()), kernels.shape[1]), kernels.dtype)
