@@ -61,9 +61,9 @@ def load(ctx: click.Context, args: list[str]) -> list[str]:
     args = list(args)
     for place, word in enumerate(args):
         before = args[place - 1] if place else ""
-        prefix, named = re.fullmatch(r"(--theory=)?(.*)", word, re.DOTALL).groups("")  # type: ignore[union-attr]
+        prefix = "--theory=" if word.startswith("--theory=") else ""
         if prefix or before == "--theory" or (first and not word.startswith("-")):
-            args[place] = prefix + _name(ctx, named)
+            args[place] = prefix + _name(ctx, word.removeprefix(prefix))
     return args
 
 
