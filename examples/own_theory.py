@@ -30,13 +30,12 @@ sampler = train(theory, {"g": (0.02, 0.1)}, steps=300, batch=512)
 
 # %%
 couplings = theory.from_values(g=0.05)
-report = evaluate(sampler, couplings, jax.random.key(0), 4096)
-print(f"reverse ESS {report['ess_reverse']:.3f}, forward ESS {report['ess_forward']:.3f}")
-print(f"KL(q|p) {report['kl_reverse']:.4f} ± {report['kl_reverse_stderr']:.4f}")
-for name, value in report["exact"].items():
-    found = report["observables"].get(name) or report["log_z"]
-    print(f"{name:22} {found['value']:9.5f} ± {found['stderr']:.5f}  exact {value:9.5f}")
-print("reliable" if report["reliable"] else f"not reliable: {report['failed']}")
+found = evaluate(sampler, couplings, jax.random.key(0), 4096)
+print(f"reverse ESS {found.measurement.ess:.3f}, forward ESS {found.forward.ess:.3f}")
+print(f"KL(q|p) {found.kl_reverse}")
+for name, value in found.exact.items():
+    print(f"{name:22} {found.estimates[name]!s:>24}  exact {value:9.5f}")
+print("reliable" if found.reliable else f"not reliable: {found.failed}")
 
 # %% [markdown]
 # ## Against g

@@ -1,6 +1,7 @@
 """A number with its standard error, and intervals that need no normal distribution."""
 
-from math import floor, isfinite, log10
+from collections.abc import Mapping
+from math import floor, inf, isfinite, log10, nan
 from typing import Any, NamedTuple
 
 Interval = tuple[float, float]
@@ -50,6 +51,13 @@ class Estimate(_Pair):
         """The pair, and the intervals if any, as reports have it; what is not finite is null."""
         pair = {name: x if isfinite(x) else None for name, x in self._asdict().items()}
         return pair | {name: list(x) for name, x in self.intervals.items()}
+
+    @classmethod
+    def from_json(cls, pair: Mapping[str, Any]) -> "Estimate":
+        """The estimate of a report. A value that is null is NaN, an error that is, infinite."""
+        value, stderr = pair["value"], pair["stderr"]
+        ends = {name: tuple(x) for name, x in pair.items() if name.startswith("interval_")}
+        return cls(nan if value is None else value, inf if stderr is None else stderr, **ends)
 
     def __str__(self) -> str:
         """`value ± stderr`, both cut at the second significant digit of the error.

@@ -1,6 +1,6 @@
 """All observables of an ensemble with errors, and whether they can be believed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,11 +44,10 @@ class Measurement:
         """Whether the numbers can be believed: no check failed."""
         return not self.failed
 
-    def as_json(self) -> dict:
-        """The part of a JSON report that is about measurements; an infinite error is null."""
+    @property
+    def details(self) -> dict[str, Any]:
+        """What there is to say besides the estimates; None for what is not finite."""
         return {
-            "observables": {name: value.as_json() for name, value in self.observables.items()},
-            "log_z": None if self.log_z is None else self.log_z.as_json(),
             "ess": self.ess,
             "max_weight_share": self.max_weight_share,
             "reliable": self.reliable,
@@ -57,6 +56,28 @@ class Measurement:
             "n": self.n,
             **(self.mixing.as_json() if self.mixing else {}),
         }
+
+    def as_json(self) -> dict[str, Any]:
+        """The part of a JSON report that is about measurements; what is not finite is null."""
+        return {
+            "observables": {name: value.as_json() for name, value in self.observables.items()},
+            "log_z": None if self.log_z is None else self.log_z.as_json(),
+            **self.details,
+        }
+
+    @classmethod
+    def from_json(cls, report: Mapping[str, Any]) -> "Measurement":
+        """The measurement of a report; of chains without what it says of their mixing."""
+        log_z, invariance = report["log_z"], report["invariance"]
+        return cls(
+            {name: Estimate.from_json(pair) for name, pair in report["observables"].items()},
+            None if log_z is None else Estimate.from_json(log_z),
+            ess=report["ess"],
+            max_weight_share=report["max_weight_share"],
+            n=report["n"],
+            failed=tuple(report["failed"]),
+            invariance=None if invariance is None else Invariance(**invariance),
+        )
 
 
 def measure(

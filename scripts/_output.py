@@ -5,16 +5,19 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import isfinite, isnan, nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from lattice_flows.scripts import _streams
-from lattice_flows.scripts._command import UNRELIABLE, Failure
+from lattice_flows.scripts._command import Failure
 
 if TYPE_CHECKING:
+    from lattice_flows.ensembles.result import Result
     from lattice_flows.sampling.sampler import Sampler
+    from observables import Estimate
 
 
 def say(message: str) -> None:
@@ -68,10 +71,10 @@ def table(rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def headline(result: Mapping[str, Any]) -> str:
+def headline(result: "Result") -> str:
     """Theory, lattice and couplings of a result in one line."""
-    words = {name: f"{value:g}" for name, value in result["couplings"].items()}
-    return _headline(result["theory"], result["shape"], words)
+    words = {name: f"{value:g}" for name, value in result.values.items()}
+    return _headline(result.theory.name, result.theory.shape, words)
 
 
 def _headline(theory: str, shape: Sequence[int], couplings: Mapping[str, str]) -> str:
@@ -82,86 +85,69 @@ def _headline(theory: str, shape: Sequence[int], couplings: Mapping[str, str]) -
     return "  ".join([theory, size, *(f"{name} {value}" for name, value in couplings.items())])
 
 
-def readable(result: Mapping[str, Any]) -> str:
-    """A result of `exact`, `evaluate` or `measure` as text, with exact answers where it has any."""
-    exact = result.get("exact") or {}
-    measured = {**result["observables"], "log_z": result["log_z"], **result.get("derivatives", {})}
+def readable(result: "Result") -> str:
+    """A result as text, with exact answers where it has any."""
+    exact = result.exact or {}
+    found = {name: quantity(one) for name, one in result.observables.items()}
+    found |= {name: _text(profile.tolist()) for name, profile in result.profiles.items()}
+    found |= {name: quantity(one) for name, one in result.estimates.items()}
+    found |= {name: _text(detail) for name, detail in result.details.items() if _is_known(detail)}
     rows = [
-        (name, quantity(pair), f"exact {exact[name]:.8g}" if exact.get(name) is not None else "")
-        for name, pair in measured.items()
-    ]
-    shown = {
-        "theory",
-        "theory_from",
-        "shape",
-        "couplings",
-        "observables",
-        "log_z",
-        "derivatives",
-        "exact",
-    }
-    shown |= {f"{name}_stderr" for name in result}
-    rows += [
-        (name, _text(_with_error(result, name)), "")
-        for name, value in result.items()
-        if name not in shown and value is not None and value != []
+        (name, text, "" if isnan(exact.get(name, nan)) else f"exact {exact[name]:.8g}")
+        for name, text in found.items()
     ]
     widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
     lines = (f"  {name:<{widths[0]}}  {text:<{widths[1]}}  {more}" for name, text, more in rows)
     return "\n".join([headline(result), *(line.rstrip() for line in lines)])
 
 
-def _with_error(result: Mapping[str, Any], name: str) -> Any:
-    """A number as a pair with its NAME_stderr, where the result has one."""
-    stderr = result.get(f"{name}_stderr")
-    return result[name] if stderr is None else {"value": result[name], "stderr": stderr}
+def _value(detail: Any) -> Any:
+    """A detail without its error."""
+    return detail[0] if isinstance(detail, tuple) else detail
 
 
-def summary(results: Sequence[Mapping[str, Any]]) -> str:
+def _is_known(detail: Any) -> bool:
+    value = _value(detail)
+    return value is not None and value != [] and value == value  # NaN is not
+
+
+def summary(results: Sequence["Result"]) -> str:
     """Results at several coupling points as a table, a line for each; files and --json hold all."""
-    first = results[0]["couplings"]
-    varying = [k for k in first if any(r["couplings"][k] != first[k] for r in results)]
-    observables = results[0]["observables"]
-    columns = [name for name in _COLUMNS if name in observables] or list(observables)[:4]
-    judged = [name for name in ("ess_forward", "kl_reverse") if name in results[0]]
+    first = results[0]
+    varying = [k for k in first.values if any(r.values[k] != first.values[k] for r in results)]
+    columns = [n for n in _COLUMNS if n in first.observables] or list(first.observables)[:4]
+    judged = [name for name in ("ess_forward", "kl_reverse") if name in first.details]
     header = [*varying, *columns, "log_z", "ess", *judged]
-    rows = [
-        [
-            *(f"{r['couplings'][name]:.6g}" for name in varying),
-            *(quantity(r["observables"].get(name)) for name in columns),
-            quantity(r["log_z"]),
-            "-"
-            if r["ess"] is None
-            else f"{r['ess']:.3f}" + ("" if r["reliable"] else " unreliable"),
-            *("-" if r[name] is None else f"{r[name]:.3g}" for name in judged),
+    rows = []
+    for result in results:
+        ess, trust = result.details["ess"], "" if result.reliable else " unreliable"
+        row = [
+            *(f"{result.values[name]:.6g}" for name in varying),
+            *(quantity(result.observables[name]) for name in columns),
+            quantity(result.log_z),
+            "-" if ess is None else f"{ess:.3f}{trust}",
         ]
-        for r in results
-    ]
+        for name in judged:
+            detail = result.details[name]
+            row.append(f"{_value(detail):.3g}" if _is_known(detail) else "-")
+        rows.append(row)
     return table([header, *rows])
 
 
 _COLUMNS = ("magnetization", "abs_magnetization", "susceptibility_abs", "binder_cumulant")
 
 
-def quantity(pair: Mapping[str, Any] | None) -> str:
+def quantity(estimate: "Estimate | None") -> str:
     """A value with its error, as text; an exact value (error 0) without one."""
-    if pair is None:
+    if estimate is None or isnan(estimate.value):
         return "-"
-    value, stderr = pair["value"], pair["stderr"]
-    if isinstance(value, list):
-        return " ".join(f"{x:.6g}" for x in value)
-    if value is None:
-        return "-"
-    if stderr == 0:
-        return f"{value:.10g}"
-    from observables.estimate import Estimate
-
-    ends = tuple(pair["interval_68"]) if pair.get("interval_68") else None
-    return f"{value:.8g} (no error)" if stderr is None else str(Estimate(value, stderr, ends))
+    if estimate.stderr == 0:
+        return f"{estimate.value:.10g}"
+    return str(estimate) if isfinite(estimate.stderr) else f"{estimate.value:.8g} (no error)"
 
 
 def deliver(
-    results: Sequence[Mapping[str, Any]],
+    results: Sequence["Result"],
     as_json: bool,
     output: Path | None,
     save: Callable[[Path], None],
@@ -173,7 +159,8 @@ def deliver(
     holds `extra` keys, too. Written first: what cannot be shown is not lost. What cannot be written
     is shown all the same.
     """
-    whole = results[0] if len(results) == 1 else {**_shared(results[0]), "points": list(results)}
+    points = [result.as_json() for result in results]
+    whole = points[0] if len(points) == 1 else {**_shared(points[0]), "points": points}
     text = json_text(whole)  # made first: what cannot be reported is not written either
     if not as_json:
         text = readable(results[0]) if len(results) == 1 else summary(results)
@@ -216,64 +203,11 @@ def _shared(result: Mapping[str, Any]) -> dict[str, Any]:
     return {name: result[name] for name in ("theory", "shape")}
 
 
-def check_reliable(*results: Mapping[str, Any]) -> None:
-    """Leave with exit code 3 where a result must not be relied on."""
-    if bad := [result for result in results if not result["reliable"]]:
-        worst = max(bad, key=lambda result: (len(result.get("failed", ())), -result["ess"]))
-        raise Failure(f"unreliable: {_why(worst)}", UNRELIABLE)
-
-
 def note_unfinished(sampler: "Sampler") -> None:
     """Say so where a flow's training has not come to its end; files say so in their provenance."""
     at = sampler.provenance
     if not at["finished"]:
         say(f"note: {at['run']} is at step {at['step']} of {at['steps']}")
-
-
-_MENDED = {
-    "effective_draws": "too few effective draws: draw more, or train longer",
-    "weight_share": "one draw has too much of the weight: draw more, or train longer",
-    "overlap": "the flow overlaps too little with the target: train longer",
-    "invariance": "moves that preserve the target change the draws, so the flow misses a part of "
-    "it: train longer, or nearer to these couplings",
-    "forward_ess": "the flow misses a part of the target: train longer, or nearer to these "
-    "couplings",
-    "not_finite": "the flow diverges, from samples of the target or with more steps: train longer, "
-    "or with more --ode-steps",
-    "log_z": "log Z is wrong: train longer, or with more --ode-steps",
-    "exact": "an observable is wrong: train longer, or with more --ode-steps",
-    "hmc": "an observable disagrees with HMC: train longer, or with more --ode-steps",
-    "errors": "an error cannot be told: draw more",
-}
-"""What a failed check means and what may mend it."""
-
-
-def _why(result: Mapping[str, Any]) -> str:
-    """What is wrong with an unreliable result, and what may mend it."""
-    failed = result.get("failed") or ["effective_draws"]
-    if "mixing" in failed:
-        tau, r_hat, agreement = (
-            "unknown" if result[name] is None else f"{result[name]:.3g}"
-            for name in ("tau_int", "r_hat", "agreement")
-        )
-        frozen = f", {result['frozen_chains']} frozen" if result["frozen_chains"] else ""
-        return (
-            f"{result['n']} draws with an autocorrelation time of {tau}; R-hat {r_hat}, agreement "
-            f"of the chains {agreement}{frozen} ({headline(result)}); draw more of each chain, or "
-            "further apart (hmc --every)"
-        )
-    numbers = [
-        f"effective sample size {result['ess']:.2g} of {result['n']} draws",
-        f"largest weight {result['max_weight_share']:.2g}",
-    ]
-    if found := result.get("invariance"):
-        numbers.append(f"invariance {found['statistic']:.2g} ({found['threshold']:.2g} allowed)")
-    if result.get("ess_forward") is not None:
-        numbers.append(f"forward ESS {result['ess_forward']:.2g}")
-    if bad := result.get("forward_not_finite"):
-        numbers.append(f"log q not finite at samples of p ({result['forward_source']}): {bad}")
-    reasons = "; ".join(f"{name}: {_MENDED[name]}" for name in failed)
-    return f"{', '.join(numbers)} ({headline(result)}); {reasons}"
 
 
 def write_json(path: Path, result: Mapping[str, Any]) -> None:
@@ -291,8 +225,8 @@ def write_json(path: Path, result: Mapping[str, Any]) -> None:
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, Mapping) and {"value", "stderr"} <= value.keys():
-        return quantity(value)
+    if isinstance(value, tuple):
+        return quantity(cast("Estimate", value))
     if isinstance(value, Mapping):
         return "  ".join(f"{name} {_text(item)}" for name, item in value.items())
     if isinstance(value, list):

@@ -1,15 +1,17 @@
 """lattice-flows correlator: how correlations of an ensemble decay, and the gap they decay with."""
 
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lattice_flows.scripts import _options, _output
+from lattice_flows.scripts import _options, _output, _verdict
 from lattice_flows.scripts._command import Command
 
 if TYPE_CHECKING:
     from lattice_flows.ensembles.ensemble import Ensemble
+    from lattice_flows.ensembles.result import Result
     from observables import Correlator, GapFit, Measurement
 
 
@@ -37,21 +39,22 @@ def correlator(
     from lattice_flows.ensembles.correlator_file import save_correlator
     from lattice_flows.ensembles.ensemble import Ensemble
     from lattice_flows.ensembles.invariance import checked
-    from lattice_flows.ensembles.results import measured
+    from lattice_flows.ensembles.result import Measured
 
     ensemble = Ensemble.load(path)
     found, exact = ensemble.correlator(), ensemble.exact_correlator()
     measurement = checked(ensemble, ensemble.measure())
-    result = _result(ensemble, measurement, found, exact)
+    measured = Measured(ensemble.theory, ensemble.couplings, measurement)
+    result = _as_json(ensemble, measurement, found, exact)
     text = _output.json_text(result)  # first: what cannot be reported is not written either
     _output.write_and_show(
-        text if as_json else _readable(result),
+        text if as_json else _readable(measured, found, exact),
         output,
         result,
         lambda file: save_correlator(file, ensemble, measurement, found, exact),
     )
     _note_bias(found.fit)
-    _output.check_reliable(measured(ensemble, measurement))
+    _verdict.check_reliable(measured)
 
 
 def _note_bias(fit: "GapFit | None") -> None:
@@ -70,7 +73,7 @@ def _note_bias(fit: "GapFit | None") -> None:
     )
 
 
-def _result(
+def _as_json(
     ensemble: "Ensemble", measurement: "Measurement", found: "Correlator", exact: Any
 ) -> dict[str, Any]:
     """The JSON object; what is not known is null, and so is the gap at r = 0."""
@@ -108,39 +111,41 @@ def _result(
     return result
 
 
-def _readable(result: dict[str, Any]) -> str:
+def _readable(
+    result: "Result", found: "Correlator", exact: "tuple[Correlator, float] | None"
+) -> str:
     """The table of distances."""
-    exact = result["exact"]
+    from observables import Estimate
 
-    def column(name: str) -> list[str]:
-        value, error = (result[name][of] for of in ("value", "stderr"))
-        pairs = zip(value, error, strict=True)
-        return ["-" if v is None else _output.quantity({"value": v, "stderr": e}) for v, e in pairs]
+    def column(values: Any, errors: Any) -> list[str]:
+        pairs = zip(values, errors, strict=True)
+        return [_output.quantity(Estimate(float(x), float(error))) for x, error in pairs]
 
-    columns = [column("correlator"), column("gap")]
+    def exactly(values: Any) -> list[str]:
+        return ["-" if isnan(x) else f"{x:.6g}" for x in values]
+
+    columns = [column(found.value, found.stderr), ["-", *column(found.gap, found.gap_stderr)]]
     header = ["distance", "correlator", "gap at r"]
     if exact:
+        answer, _ = exact
         header = ["distance", "correlator", "exact", "gap at r", "exact"]
-        shown = [
-            ["-" if x is None else f"{x:.6g}" for x in exact[k]] for k in ("correlator", "gap")
-        ]
+        shown = exactly(answer.value), ["-", *exactly(answer.gap)]
         columns = [columns[0], shown[0], columns[1], shown[1]]
     rows = [[str(r), *row] for r, row in enumerate(zip(*columns, strict=True))]
-    lines = [_output.headline(result), _output.table([header, *rows])]
-    lines.append(_fit_line(result["gap_fit"]))
-    if exact and exact["energy_gap"] is not None:
-        lines.append(f"gap of the infinite lattice: {exact['energy_gap']:.6g}")
+    lines = [_output.headline(result), _output.table([header, *rows]), _fit_line(found.fit)]
+    if exact and not isnan(exact[1]):
+        lines.append(f"gap of the infinite lattice: {exact[1]:.6g}")
     return "\n".join(lines)
 
 
-def _fit_line(fit: dict[str, Any] | None) -> str:
+def _fit_line(fit: "GapFit | None") -> str:
     """The gap of the fit in a line."""
-    if fit is None or fit["value"] is None:
+    if fit is None or isnan(fit.gap.value):
         return "gap by a fit: none, the noise is too large; draw more"
-    first, last = fit["window"]
+    first, last = fit.window
     return (
-        f"gap by a fit at r = {first} … {last}: {_output.quantity(fit)}, "
-        f"chi²/dof {fit['chi2_per_dof']:.2f} of {fit['dof']}, p {fit['p_value']:.2f}"
+        f"gap by a fit at r = {first} … {last}: {_output.quantity(fit.gap)}, "
+        f"chi²/dof {fit.chi2 / fit.dof:.2f} of {fit.dof}, p {fit.p_value:.2f}"
     )
 
 

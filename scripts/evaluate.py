@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from lattice_flows.scripts import _options, _output, _values
+from lattice_flows.scripts import _options, _output, _values, _verdict
 from lattice_flows.scripts._command import Command
 from lattice_flows.scripts._progress import progress
 
@@ -59,7 +59,7 @@ def evaluate(
     config = run.config
     points = [config.check_couplings(p, extrapolate) for p in _values.grid(config.theory, given)]
 
-    from lattice_flows.ensembles.results import save_results
+    from lattice_flows.ensembles.results_file import save_results
     from lattice_flows.runs.resources import refuse_draws
     from lattice_flows.sampling.evaluation import evaluate as evaluate_sampler
     from lattice_flows.sampling.evaluation import evaluate_grid
@@ -79,13 +79,13 @@ def evaluate(
         with progress(f"evaluate {path}", len(grid)) as report:
             for result in evaluate_grid(sampler, grid, key, n, reference, own):
                 results.append(result)
-                report(len(results), {"ess": result["ess"]})
-    if reference != "none" and any(result["forward_source"] is None for result in results):
+                report(len(results), {"ess": result.measurement.ess})
+    if reference != "none" and any(result.forward is None for result in results):
         _output.say(
             "note: nothing is known of p here (the chains of HMC do not agree, or there is no HMC "
             "off the lattice): the verdict rests on the flow's own draws"
         )
-    halving = max(result["log_q_step_halving"] or 0.0 for result in results)
+    halving = max(result.log_q_step_halving for result in results)
     if halving > _STEP_HALVING:
         _output.say(
             f"note: log q changes by {halving:.2g} when the solver's steps "
@@ -94,20 +94,13 @@ def evaluate(
 
     def save(file: Path) -> None:
         if len(grid) == 1:
-            save_results(
-                file,
-                "observables",
-                theory,
-                results,
-                provenance=sampler.provenance,
-                own=own,
-            )
+            save_results(file, "observables", results, provenance=sampler.provenance, own=own)
         else:
             curve = exact_curve(theory, grid, own)
-            Scan(theory, results, curve, sampler.provenance, own).save(file)
+            Scan(results, curve, sampler.provenance, own).save(file)
 
     _output.deliver(results, as_json, output, save)
-    _output.check_reliable(*results)
+    _verdict.check_reliable(*results)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,8 @@ def exact(
         raise click.UsageError("give the lattice: --sites N or --shape LxL")
     points = _values.grid(theory, given)
 
-    from lattice_flows.ensembles.results import exact_result, save_results
+    from lattice_flows.ensembles.result import exact_result
+    from lattice_flows.ensembles.results_file import save_results
 
     model = theories.make(theory, shape)
     couplings = [model.from_values(**point) for point in points]
@@ -52,7 +53,7 @@ def exact(
         _output.announce(theory, model.shape, [point._asdict() for point in couplings])
     results = [exact_result(model, point) for point in couplings]
     _output.deliver(
-        results, as_json, output, lambda path: save_results(path, "exact-table", model, results)
+        results, as_json, output, lambda path: save_results(path, "exact-table", results)
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lattice_flows.scripts import _drawing, _options, _output, _values
+from lattice_flows.scripts import _drawing, _options, _output, _values, _verdict
 from lattice_flows.scripts._command import Command
 from lattice_flows.scripts._progress import progress
 
@@ -85,7 +85,7 @@ def hmc(
         import jax
 
         from lattice_flows.ensembles.blocks import Blocks
-        from lattice_flows.ensembles.results import measured
+        from lattice_flows.ensembles.result import Compared
         from lattice_flows.mcmc.hmc import Plan
         from lattice_flows.mcmc.hmc import hmc as run_hmc
         from lattice_flows.runs.resources import refuse_draws, refuse_memory
@@ -119,34 +119,29 @@ def hmc(
                 )
             ensemble = _drawing.recorded(ensemble, record)
             measurement = ensemble.measure()
-            result = measured(ensemble, measurement)
-            result |= {
-                name: ensemble.provenance[name] for name in ("chains", "acceptance", "step_size")
-            }
-            result["exact"] = _exact(model, couplings, measurement.observables)
+            made = {k: ensemble.provenance[k] for k in ("chains", "acceptance", "step_size")}
+            answers = _exact(model, couplings, measurement.observables)
+            result = Compared(model, couplings, measurement, made, exact=answers)
 
             def save(file: Path) -> None:
                 ensemble.save(file)
                 parts.remove()
 
             _output.deliver([result], as_json, output, save)
-    _output.check_reliable(result)
+    _verdict.check_reliable(result)
 
 
-def _exact(
-    theory: "Theory", couplings: Any, names: Iterable[str]
-) -> dict[str, float | None] | None:
+def _exact(theory: "Theory", couplings: Any, names: Iterable[str]) -> dict[str, float] | None:
     """Exact observables where they are known: in one dimension, unless that would be too hard."""
-    from lattice_flows.ensembles.results import known
+    from lattice_flows.ensembles.result import known
+    from observables import exact_answers
     from theories import LatticeFlowsError
 
     try:
-        exact = theory.exact(couplings)
+        answers = exact_answers(theory, couplings)
     except LatticeFlowsError:
         return None
-    if exact is None:
-        return None
-    return known(exact.observables(), names)
+    return None if answers is None else known(answers, names)
 
 
 if __name__ == "__main__":

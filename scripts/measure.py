@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from lattice_flows.scripts import _options, _output
+from lattice_flows.scripts import _options, _output, _verdict
 from lattice_flows.scripts._command import Command
 
 
@@ -35,15 +35,16 @@ def measure(
     """
     from lattice_flows.ensembles.ensemble import Ensemble
     from lattice_flows.ensembles.invariance import checked
-    from lattice_flows.ensembles.results import measured, save_measurement
+    from lattice_flows.ensembles.result import Measured
+    from lattice_flows.ensembles.results_file import save_measurement
 
     ensemble = Ensemble.load(path)
     measurement = checked(ensemble, ensemble.measure(own))
-    result = measured(ensemble, measurement)
+    result = Measured(ensemble.theory, ensemble.couplings, measurement)
     _output.deliver(
         [result], as_json, output, lambda file: save_measurement(file, ensemble, measurement, own)
     )
-    _output.check_reliable(result)
+    _verdict.check_reliable(result)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """lattice-flows reproduce: a paper's table or figure, ours beside theirs."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +10,10 @@ from lattice_flows.papers import EXPERIMENTS, find
 from lattice_flows.scripts import _options, _output, _training
 from lattice_flows.scripts._command import Command
 from lattice_flows.scripts._progress import progress
+
+if TYPE_CHECKING:
+    from lattice_flows.papers.record import Record
+    from observables import Estimate
 
 _WIDTH = max(map(len, EXPERIMENTS))
 _KNOWN = "\n".join(f"  {name:<{_WIDTH}}  {what}" for name, what in EXPERIMENTS.items())
@@ -89,27 +92,27 @@ def reproduce(
 
             save_figure(record.figure(), figure)
     finally:  # what cannot be written is not lost
-        _output.show(text if as_json else _readable(result))
+        _output.show(text if as_json else _readable(record))
 
 
 _ABANDONED = "interrupted; runs are kept up to their last checkpoint: give the same command again"
 
 
-def _readable(result: Mapping[str, Any]) -> str:
+def _readable(record: "Record") -> str:
     header = ["quantity", "paper", "ours", "exact"]
     rows = [
-        [row["quantity"], _cell(row["paper"]), _cell(row["ours"]), _number(row["exact"])]
-        for row in result["rows"]
+        [row.quantity, _cell(row.paper), _cell(row.ours), _number(row.exact)] for row in record.rows
     ]
-    title = f"{result['experiment']}: {result['title']}"
-    return "\n".join([title, result["references"], "", _output.table([header, *rows])])
+    experiment = record.experiment
+    title = f"{experiment.name}: {experiment.title}"
+    return "\n".join([title, experiment.references, "", _output.table([header, *rows])])
 
 
-def _cell(pair: Mapping[str, float] | None) -> str:
+def _cell(estimate: "Estimate | None") -> str:
     # an error of rounding alone is none
-    if pair is None or pair["stderr"] <= 1e-12 * abs(pair["value"]):
-        return _number(None if pair is None else pair["value"])
-    return _output.quantity(pair)
+    if estimate is None or estimate.stderr <= 1e-12 * abs(estimate.value):
+        return _number(None if estimate is None else estimate.value)
+    return _output.quantity(estimate)
 
 
 def _number(value: float | None) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from lattice_flows.scripts import _drawing, _options, _output, _values
+from lattice_flows.scripts import _drawing, _options, _output, _values, _verdict
 from lattice_flows.scripts._command import Command
 from lattice_flows.scripts._progress import progress
 
@@ -50,7 +50,7 @@ def sample(
 
         from lattice_flows.ensembles.blocks import Blocks
         from lattice_flows.ensembles.invariance import checked, recorded
-        from lattice_flows.ensembles.results import measured
+        from lattice_flows.ensembles.result import Measured
         from lattice_flows.runs.resources import refuse_draws
         from lattice_flows.sampling.sampler import Sampler
 
@@ -77,14 +77,14 @@ def sample(
                 ensemble = sampler.draw(couplings, key, n, blocks, report)
             measurement = checked(ensemble, ensemble.measure())
             ensemble = _drawing.recorded(recorded(ensemble, measurement), record)
-            result = measured(ensemble, measurement)
+            result = Measured(ensemble.theory, ensemble.couplings, measurement)
 
             def save(file: Path) -> None:
                 ensemble.save(file)
                 parts.remove()
 
             _output.deliver([result], as_json, output, save)
-    _output.check_reliable(result)
+    _verdict.check_reliable(result)
 
 
 if __name__ == "__main__":

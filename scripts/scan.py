@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from lattice_flows.scripts import _drawing, _options, _output, _values
+from lattice_flows.scripts import _drawing, _options, _output, _values, _verdict
 from lattice_flows.scripts._command import Command
 from lattice_flows.scripts._progress import progress
 
@@ -141,7 +141,7 @@ def scan(
             made_by = {_drawing.DRAWING: record}
             _output.deliver(result.results, as_json, output, save, made_by)
             parts.remove()
-    _output.check_reliable(*result.results)
+    _verdict.check_reliable(*result.results)
 
 
 def _draw(output: Path, figure: Path) -> None:

@@ -19,7 +19,7 @@ from command_line import call, small_run
 
 import theories
 from lattice_flows.ensembles.ensemble import Ensemble
-from lattice_flows.ensembles.results import save_measurement
+from lattice_flows.ensembles.results_file import save_measurement
 from lattice_flows.scripts.cli import main
 
 CODES = {0, 1, 2, 3, 75}

@@ -14,7 +14,7 @@ from helpers import Independent, Shift
 from scipy.signal import lfilter
 
 from lattice_flows.ensembles.ensemble import Ensemble
-from lattice_flows.ensembles.results import save_measurement
+from lattice_flows.ensembles.results_file import save_measurement
 from observables import measure
 from observables.chains import autocorrelation, chain_series, measure_chains, split_r_hat
 from observables.magnetization import binder_cumulant, susceptibility

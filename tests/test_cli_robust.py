@@ -197,7 +197,7 @@ def test_switches_for_debugging_are_named_where_something_stops(monkeypatch, nam
     def fail(*args):
         raise FloatingPointError("nan\nin a line of its own")
 
-    monkeypatch.setattr("lattice_flows.ensembles.results.exact_result", fail)
+    monkeypatch.setattr("lattice_flows.ensembles.result.exact_result", fail)
     assert isinstance(call(*EXACT).exception, FloatingPointError)  # a defect of ours
     monkeypatch.setenv(name, "1")
     assert f"jax stops with {name}=1 (nan): unset that" in refused(*EXACT)
@@ -327,7 +327,7 @@ def test_memory_that_runs_out_is_one_line(monkeypatch, error):
     def fail(*args):
         raise error
 
-    monkeypatch.setattr("lattice_flows.ensembles.results.exact_result", fail)
+    monkeypatch.setattr("lattice_flows.ensembles.result.exact_result", fail)
     assert "out of memory" in refused(*EXACT, code=1)
 
 

@@ -8,7 +8,7 @@ import xarray
 
 import theories
 from lattice_flows.ensembles.ensemble import Ensemble
-from lattice_flows.ensembles.results import save_measurement
+from lattice_flows.ensembles.results_file import save_measurement
 from lattice_flows.io.netcdf import Variable, read_dataset, write_dataset
 from theories.errors import LatticeFlowsError
 

@@ -13,7 +13,8 @@ import pytest
 
 import theories
 from lattice_flows.ensembles.ensemble import Ensemble
-from lattice_flows.ensembles.results import exact_result, save_measurement, save_results
+from lattice_flows.ensembles.result import Answers, Compared, exact_result
+from lattice_flows.ensembles.results_file import save_measurement, save_results
 from lattice_flows.io.netcdf import Variable, estimate_variables, read_dataset, write_dataset
 from lattice_flows.runs.config import Config
 from lattice_flows.runs.info import describe_path
@@ -31,10 +32,14 @@ def ensemble(n: int = 512) -> Ensemble:
     return Ensemble(THEORY, COUPLINGS, rng.normal(size=(n, 4)), rng.normal(size=n))
 
 
-def results() -> list[dict[str, Any]]:
-    found = [exact_result(THEORY, THEORY.from_values(m=m)) for m in (0.25, 0.5)]
-    exact = {"magnetization": 0.0}
-    return [result | {"exact": exact, "ess": 0.5, "max_weight_share": 0.1} for result in found]
+def results() -> list[Compared]:
+    points = [THEORY.from_values(m=m) for m in (0.25, 0.5)]
+    measured = ensemble().measure()
+    return [Compared(THEORY, point, measured, exact={"magnetization": 0.0}) for point in points]
+
+
+def answers() -> Answers:
+    return exact_result(THEORY, COUPLINGS)
 
 
 def write_correlator(path: Path) -> None:
@@ -59,8 +64,10 @@ def curve() -> dict[str, Variable]:
 WRITERS: dict[str, Callable[[Path], Any]] = {
     "ensemble": lambda path: ensemble().save(path),
     "observables": lambda path: save_measurement(path, ensemble(), ensemble().measure()),
-    "scan": lambda path: save_results(path, "scan", THEORY, results(), curve()),
-    "exact-table": lambda path: save_results(path, "exact-table", THEORY, results()),
+    "scan": lambda path: save_results(path, "scan", results(), curve()),
+    "exact-table": lambda path: save_results(
+        path, "exact-table", [exact_result(THEORY, COUPLINGS)]
+    ),
     "correlator": write_correlator,
     "reproduction": write_reproduction,
 }

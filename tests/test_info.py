@@ -3,15 +3,16 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray
 from command_line import call, refused
-from test_flips import THEORY, WRITERS, ensemble, results
+from test_flips import WRITERS, ensemble, results
 
-from lattice_flows.ensembles.results import save_results
+from lattice_flows.ensembles.results_file import save_results
 from lattice_flows.runs.config import Config
 from lattice_flows.runs.run import Run
 
@@ -51,7 +52,8 @@ def test_every_kind_of_file(kind):
 
 
 def test_theory_couplings_sizes_and_what_failed():
-    save_results("scan.nc", "scan", THEORY, [r | {"reliable": False} for r in results()])
+    bad = [replace(r, measurement=replace(r.measurement, failed=("overlap",))) for r in results()]
+    save_results("scan.nc", "scan", bad)
     found = told("scan.nc")
     assert (found["theory"], found["shape"]) == ("phi4", [4])
     assert found["couplings"]["m"] == [0.25, 0.5]

@@ -6,9 +6,12 @@ import jax
 import numpy as np
 import pytest
 from helpers import Independent, Shift
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import norm
 
-from observables import LONG_NAMES, average, magnetization, measure
+from observables import LONG_NAMES, Estimate, Measurement, average, magnetization, measure
+from observables.invariance import Invariance
 from observables.orbit import actions, orbit_average
 from theories import DoubleWell, FreeField, Phi4
 from theories.errors import LatticeFlowsError
@@ -176,6 +179,28 @@ def test_one_draw_with_all_the_weight_has_an_infinite_error_and_valid_json():
     known = {"observables", "log_z", "ess", "max_weight_share", "reliable", "failed", "n"}
     assert set(report) == known | {"invariance"}
     assert report["failed"] == ["effective_draws", "weight_share", "overlap", "errors"]
+    assert Measurement.from_json(report) == measured
+
+
+@settings(max_examples=50)
+@given(
+    value=st.floats(allow_infinity=False),
+    stderr=st.floats(min_value=0),
+    low=st.floats(allow_nan=False, allow_infinity=False),
+    failed=st.sets(st.sampled_from(["overlap", "errors"])),
+    moved=st.booleans(),
+)
+def test_a_report_holds_the_whole_measurement(value, stderr, low, failed, moved):
+    found = Estimate(value, stderr, interval_68=(low, low + 1))
+    invariance = Invariance(3.0, 2.5, "phi2", 2, 4096) if moved else None
+    measured = Measurement(
+        {"phi2": found}, found, 0.5, 0.1, 512, tuple(failed), invariance=invariance
+    )
+    report = json.loads(json.dumps(measured.as_json(), allow_nan=False))
+    again = Measurement.from_json(report)
+    assert again.as_json() == report
+    assert (again.failed, again.invariance) == (measured.failed, invariance)
+    assert again.observables["phi2"].intervals == found.intervals
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from command_line import call, refused
 
 from lattice_flows.ensembles.combine import pool
 from lattice_flows.ensembles.ensemble import Ensemble
-from lattice_flows.ensembles.results import save_measurement
+from lattice_flows.ensembles.results_file import save_measurement
 from lattice_flows.figures.plots import plot_file
 from lattice_flows.figures.scan import plot_scan
 from lattice_flows.figures.style import estimated, label

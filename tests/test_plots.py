@@ -7,7 +7,7 @@ from PIL import Image
 
 import theories
 from lattice_flows.ensembles.ensemble import Ensemble
-from lattice_flows.ensembles.results import save_measurement
+from lattice_flows.ensembles.results_file import save_measurement
 from lattice_flows.figures.plots import plot_file, plot_observables, plot_scan, save_figure
 from lattice_flows.figures.style import COLOURS, UNRELIABLE
 from lattice_flows.io.netcdf import Variable, estimate_variables, read_dataset, write_dataset

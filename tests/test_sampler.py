@@ -71,23 +71,25 @@ def test_weights_of_draws_are_those_of_the_flow_backwards(sampler: Sampler, key:
 
 def test_evaluate_agrees_with_its_formulas(sampler: Sampler, key: jax.Array) -> None:
     couplings = sampler.theory.from_values(m=0.5)
-    report = evaluate(sampler, couplings, key, N)
+    found = evaluate(sampler, couplings, key, N)
     draws = sampler.draw(couplings, jax.random.split(key)[0], N)
     assert draws.log_weights is not None
     log_z = TransferMatrix(sampler.theory, couplings).log_z
     weights = np.exp(draws.log_weights - log_z)
-    assert report["ess_reverse"] == pytest.approx(weights.sum() ** 2 / (weights**2).sum() / N)
-    assert report["kl_reverse"] == pytest.approx(-np.log(weights).mean())
+    assert found.measurement.ess == pytest.approx(weights.sum() ** 2 / (weights**2).sum() / N)
+    forward, kl_reverse = found.forward, found.kl_reverse
+    assert forward and forward.kl and kl_reverse and found.exact
+    assert kl_reverse.value == pytest.approx(-np.log(weights).mean())
     # both KLs are small and positive up to noise; five standard errors
-    for name in ("kl_reverse", "kl_forward"):
-        assert -5 * report[f"{name}_stderr"] < report[name] < 0.2
-    assert 0.8 < report["ess_forward"] <= 1.01
-    assert report["exact"]["log_z"] == log_z
+    for kl in (kl_reverse, forward.kl):
+        assert -5 * kl.stderr < kl.value < 0.2
+    assert forward.ess is not None and 0.8 < forward.ess <= 1.01
+    assert found.exact["log_z"] == log_z
     # where an error of the solver would weigh most
     heaviest = draws.configurations[np.argsort(-weights)[:256]]
     halved = sampler.log_weights(heaviest, couplings, 2 * sampler.flow.steps)
     change = np.abs(halved - np.sort(draws.log_weights)[:-257:-1]).max()
-    assert report["log_q_step_halving"] == pytest.approx(change, rel=1e-6)
+    assert found.log_q_step_halving == pytest.approx(change, rel=1e-6)
 
 
 def test_scan_file(run: Run, tmp_path: Path) -> None:

@@ -73,14 +73,13 @@ def run(settings: Settings) -> tuple[list[Row], dict[str, Variable]]:
             key = jax.random.fold_in(jax.random.key(seed), 1)
             drawn = np.asarray(sampler.draw(couplings, key, _DRAWS).configurations)
             shares = 40 * sampler.theory.modes(drawn).mean(axis=0)
-            numbers.append(
-                {
-                    "covered": Estimate(float(np.sum(shares >= 0.5)), 0.0),
-                    "least_share": Estimate(float(shares.min()), 0.0),
-                    "greatest_share": Estimate(float(shares.max()), 0.0),
-                    **{k: number(report, k) for k in METRICS if k in report},
-                }
-            )
+            counted = {
+                "covered": Estimate(float(np.sum(shares >= 0.5)), 0.0),
+                "least_share": Estimate(float(shares.min()), 0.0),
+                "greatest_share": Estimate(float(shares.max()), 0.0),
+            }
+            judged = {key: number(report, key) for key in METRICS if key not in counted}
+            numbers.append(counted | judged)
             if seed == settings.seed:
                 draws.append(drawn[:_SHOWN])
         values.append([[x[key].value for x in numbers] for key in METRICS])

@@ -5,17 +5,19 @@ reproduction can be stopped and started.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from lattice_flows.ensembles.result import UNKNOWN
 from lattice_flows.flows.params import Params
 from lattice_flows.io.interrupt import Interrupted
 from lattice_flows.papers.experiment import Settings
 from lattice_flows.runs.config import Config
 from lattice_flows.runs.run import Run, lock
+from lattice_flows.sampling.evaluation import Evaluation
 from lattice_flows.sampling.sampler import Sampler
 from lattice_flows.training.trainer import Trainer, advance, train
 from lattice_flows.training.transfer import taken_over
@@ -85,14 +87,12 @@ def train_afresh(
     return Sampler(config, trainer.model, jax.tree.map(np.asarray, state.params), {}), spent
 
 
-def number(report: Mapping[str, Any], key: str) -> Estimate:
-    """A number of `evaluate` with its statistical error, 0 where it gives none; NaN for None."""
-    value = report.get(key, report["observables"].get(key))
-    if isinstance(value, Mapping):
-        return Estimate(value["value"], value["stderr"])
-    if value is None:
-        return Estimate(float("nan"), float("nan"))
-    return Estimate(value, report.get(f"{key}_stderr", 0.0))
+def number(found: Evaluation, name: str) -> Estimate:
+    """An estimate or detail of an evaluation, with error 0 where it has none; NaN for None."""
+    value = {**found.details, **found.estimates}[name]
+    if value is None or isinstance(value, Estimate):
+        return value or UNKNOWN
+    return Estimate(float(value), 0.0)
 
 
 def over_seeds(estimates: Sequence[Estimate]) -> Estimate:

@@ -17,30 +17,94 @@ Distances between the draws as they are, without weights, and exact samples are 
 distances.py.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from lattice_flows.ensembles.ensemble import Ensemble, config_of
+from lattice_flows.ensembles.ensemble import Ensemble
 from lattice_flows.ensembles.invariance import checked
-from lattice_flows.ensembles.results import known
+from lattice_flows.ensembles.result import UNKNOWN, Compared, Detail, known
 from lattice_flows.sampling import distances as metrics
 from lattice_flows.sampling.sampler import Sampler
 from lattice_flows.sampling.verdict import failed_forward, failed_log_z, largest_pull
-from observables import Estimate, Measurement, Observable, answers_of, kish_ess
+from observables import Estimate, Observable, answers_of, kish_ess
 from theories import LatticeFlowsError, LatticeTheory, Theory
 
 REFERENCES = ("auto", "hmc", "none")
 """What the draws are judged by: exact answers, else draws of HMC; HMC; exact answers or nothing."""
 
-_DISTANCES = ("energy_distance", "sliced_wasserstein", "hausdorff")
 _HALVED = 256  # configurations on which the solver step is halved: those of largest weight
 # Of HMC: enough chains to tell the error from their scatter, each long enough to judge its mixing.
 _CHAINS, _DRAWS, _EVERY = 16, 128, 4
+
+
+class Forward(NamedTuple):
+    """What samples of p say of a flow. None where log q is not finite at some of them.
+
+    source: "exact", or "hmc". not_finite: at how many samples the flow, run backwards, diverges.
+    """
+
+    source: str
+    not_finite: int
+    ess: float | None
+    coverage: float | None
+    kl: Estimate | None
+
+
+class Distances(NamedTuple):
+    """Between draws and exact samples, without weights; hausdorff: from the centres of modes."""
+
+    energy: float
+    sliced_wasserstein: float
+    hausdorff: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(Compared):
+    """What is known of a flow at one coupling point; None is what cannot be known there.
+
+    log_z_integrated: log Z by integration along the flow. log_q_step_halving: the largest change
+    of log q when the solver's steps are halved, of the draws of largest weight: where an error of
+    the solver has made a weight too large, it shows. Both are NaN where the flow diverges.
+    kl_reverse, log_z_error (estimate less exact) and distances need exact answers.
+    """
+
+    log_z_integrated: Estimate
+    log_q_step_halving: float
+    forward: Forward | None = None
+    kl_reverse: Estimate | None = None
+    log_z_error: Estimate | None = None
+    distances: Distances | None = None
+
+    @property
+    def details(self) -> dict[str, Detail]:
+        forward, distances = self.forward, self.distances
+        return {
+            **super().details,
+            "ess_reverse": self.measurement.ess,
+            "ess_forward": forward and forward.ess,
+            "coverage": forward and forward.coverage,
+            "forward_source": forward and forward.source,
+            "forward_not_finite": forward and forward.not_finite,
+            "kl_reverse": self.kl_reverse or UNKNOWN,
+            "kl_forward": (forward and forward.kl) or UNKNOWN,
+            "log_z_integrated": self.log_z_integrated,
+            "log_z_error": self.log_z_error or UNKNOWN,
+            "energy_distance": distances and distances.energy,
+            "sliced_wasserstein": distances and distances.sliced_wasserstein,
+            "hausdorff": distances and distances.hausdorff,
+            "log_q_step_halving": self.log_q_step_halving,
+        }
+
+    def also_failed(self, failed: Sequence[str]) -> "Evaluation":
+        """The evaluation with checks that failed besides."""
+        names = tuple(dict.fromkeys([*self.failed, *failed]))
+        return replace(self, measurement=replace(self.measurement, failed=names))
 
 
 def evaluate(
@@ -50,15 +114,11 @@ def evaluate(
     n: int,
     reference: str = "auto",
     own: Sequence[Observable] = (),
-) -> dict[str, Any]:
-    """The JSON report of `lattice-flows evaluate`, from n draws and n exact samples.
+) -> Evaluation:
+    """What `lattice-flows evaluate` reports, from n draws and n exact samples.
 
-    What needs an exact answer is None where there is none; the forward figures then come from draws
-    of HMC (`reference`: see REFERENCES), and are None where those do not agree among themselves.
-    `log_q_step_halving` is the largest change of log q when the solver's steps are halved, of the
-    draws of largest weight: where an error of the solver has made a weight too large, it shows.
-    `forward_not_finite` counts the samples of p from which the flow, run backwards, diverges. What
-    is not finite is None, and fails the check of that name.
+    Without exact answers the forward figures come from draws of HMC (`reference`: see REFERENCES),
+    where these agree among themselves. What is not finite fails the check of that name.
     """
     draw_key, key = jax.random.split(key)
     (drawn,) = _reference_draws(sampler.theory, [couplings], key, reference)
@@ -72,8 +132,8 @@ def evaluate_grid(
     n: int,
     reference: str = "auto",
     own: Sequence[Observable] = (),
-) -> Iterator[dict[str, Any]]:
-    """The report at each couplings of `grid`, in that order.
+) -> Iterator[Evaluation]:
+    """The evaluation at each couplings of `grid`, in that order.
 
     What is drawn is what a scan draws: a transport draws all that lie on one line at once.
     """
@@ -103,8 +163,8 @@ def _judge(
     key: jax.Array,
     reference: Ensemble | None,
     own: Sequence[Observable],
-) -> dict[str, Any]:
-    """The report on an ensemble of the sampler's draws."""
+) -> Evaluation:
+    """The evaluation from an ensemble of the sampler's draws."""
     exact_key, integration_key = jax.random.split(key)
     couplings, n = ensemble.couplings, len(ensemble.configurations)
     measurement = checked(ensemble, ensemble.measure(own))
@@ -112,108 +172,70 @@ def _judge(
     heaviest = np.argsort(-log_weights)[:_HALVED]
     few = ensemble.configurations[heaviest]
     halved = sampler.log_weights(few, couplings, 2 * sampler.flow.steps)
-    integrated = sampler.integrated_log_z(couplings, integration_key, n)
-    report = {
-        **config_of(sampler.theory, couplings),
-        **measurement.as_json(),
-        "ess_reverse": measurement.ess,
-        "ess_forward": None,
-        "coverage": None,
-        "forward_source": None,
-        "forward_not_finite": None,
-        **_mean("kl_reverse", None),
-        **_mean("kl_forward", None),
-        "log_z_integrated": _finite(integrated.value),
-        "log_z_integrated_stderr": _finite(integrated.stderr),
-        "log_z_error": None,
-        "log_z_error_stderr": None,
-        **dict.fromkeys(_DISTANCES),
-        "log_q_step_halving": _finite(np.max(np.abs(halved - log_weights[heaviest]))),
-        "exact": None,
-    }
-    if report["log_z_integrated"] is None or report["log_q_step_halving"] is None:
-        report |= _also_failed(report, ["not_finite"])
-    exact = sampler.theory.exact(couplings)
+    found = Evaluation(
+        sampler.theory,
+        couplings,
+        measurement,
+        log_z_integrated=sampler.integrated_log_z(couplings, integration_key, n),
+        log_q_step_halving=float(np.max(np.abs(halved - log_weights[heaviest]))),
+    )
+    if not np.isfinite([found.log_z_integrated.value, found.log_q_step_halving]).all():
+        found = found.also_failed(["not_finite"])
     if reference is not None:
-        report |= _by_hmc(sampler, report, measurement, reference, own)
+        found = _by_hmc(sampler, found, reference, own)
+    exact = sampler.theory.exact(couplings)
     if exact is None:
-        return report
+        return found
     rng = np.random.default_rng(np.asarray(jax.random.key_data(exact_key)))
     samples = exact.sample(rng, n)
     log_ratio = sampler.log_weights(samples, couplings) - exact.log_z
-    answers = answers_of(exact, own)
-    names = [*measurement.observables, "log_z"]
+    answers = known(answers_of(exact, own), [*measurement.observables, "log_z"])
     log_z = measurement.log_z
     assert log_z is not None  # draws of a flow have weights
-    answered = {
-        name: Estimate(float(answers[name]), 0.0)
-        for name in measurement.observables
-        if name in answers
-    }
+    answered = {name: Estimate(value, 0.0) for name, value in answers.items()}
     pull, _, threshold = largest_pull(measurement, answered)
-    if report["forward_source"] is None:
-        report |= {"forward_source": "exact", **_forward(log_ratio)}
-        report |= _also_failed(report, failed_forward(report["ess_forward"], n))
-    failed = failed_log_z(log_z, exact.log_z) + (("exact",) if pull > threshold else ())
-    return report | {
-        **_also_failed(report, failed),
-        **_mean("kl_reverse", exact.log_z - log_weights),
-        "log_z_error": log_z.value - exact.log_z,
-        "log_z_error_stderr": log_z.stderr,
-        **_distances(sampler.theory, couplings, np.asarray(ensemble.configurations), samples, rng),
-        "exact": known(answers, names),
-    }
+    if found.forward is None:
+        forward = _forward("exact", log_ratio)
+        found = replace(found, forward=forward).also_failed(failed_forward(forward.ess, n))
+    found = found.also_failed(failed_log_z(log_z, exact.log_z))
+    return replace(
+        found.also_failed(("exact",) if pull > threshold else ()),
+        exact=answers,
+        kl_reverse=_mean(exact.log_z - log_weights),
+        log_z_error=Estimate(log_z.value - exact.log_z, log_z.stderr),
+        distances=_distances(
+            sampler.theory, couplings, np.asarray(ensemble.configurations), samples, rng
+        ),
+    )
 
 
 def _by_hmc(
-    sampler: Sampler,
-    report: Mapping[str, Any],
-    measurement: Measurement,
-    reference: Ensemble,
-    own: Sequence[Observable],
-) -> dict[str, Any]:
-    """The forward figures and the verdict by draws of HMC; nothing where its chains disagree."""
-    found = reference.measure(own)
-    if not found.reliable:
-        return {}
-    log_z = measurement.log_z
+    sampler: Sampler, found: Evaluation, reference: Ensemble, own: Sequence[Observable]
+) -> Evaluation:
+    """The evaluation with forward figures and verdict by draws of HMC, if its chains agree."""
+    measured = reference.measure(own)
+    if not measured.reliable:
+        return found
+    log_z = found.log_z
     assert log_z is not None  # draws of a flow have weights
     log_ratio = sampler.log_weights(reference.configurations[:], reference.couplings) - log_z.value
-    forward = _forward(log_ratio)
-    if not forward["forward_not_finite"]:
+    forward = _forward("hmc", log_ratio)
+    if forward.kl is not None:
         # draws of one chain are correlated, chains are not; the mean weight has its own error
         by_chain = log_ratio.reshape(_CHAINS, _DRAWS).mean(axis=1)
         error = np.hypot(by_chain.std(ddof=1) / np.sqrt(_CHAINS), log_z.stderr)
-        forward["kl_forward_stderr"] = float(error)
-    pull, _, threshold = largest_pull(measurement, found.observables)
-    failed = failed_forward(forward["ess_forward"], measurement.n)
+        forward = forward._replace(kl=Estimate(forward.kl.value, float(error)))
+    pull, _, threshold = largest_pull(found.measurement, measured.observables)
+    failed = failed_forward(forward.ess, found.measurement.n)
     failed += ("hmc",) if pull > threshold else ()
-    return {
-        **_also_failed(report, failed),
-        **forward,
-        "forward_source": "hmc",
-    }
+    return replace(found.also_failed(failed), forward=forward)
 
 
-def _forward(log_ratio: NDArray[np.float64]) -> dict[str, Any]:
-    """The forward figures from log p/q over samples of p; None where one is not finite."""
-    bad = int(np.sum(~np.isfinite(log_ratio)))
-    return {
-        **_mean("kl_forward", None if bad else log_ratio),
-        "ess_forward": None if bad else forward_ess(log_ratio),
-        "coverage": None if bad else kish_ess(-log_ratio),
-        "forward_not_finite": bad,
-    }
-
-
-def _also_failed(report: Mapping[str, Any], failed: Sequence[str]) -> dict[str, Any]:
-    """What a report says of its checks, with those that failed besides."""
-    names = list(dict.fromkeys([*report["failed"], *failed]))
-    return {"failed": names, "reliable": not names}
-
-
-def _finite(number: Any) -> float | None:
-    return float(number) if np.isfinite(number) else None
+def _forward(source: str, log_ratio: NDArray[np.float64]) -> Forward:
+    """The forward figures from log p/q over samples of p."""
+    if bad := int(np.sum(~np.isfinite(log_ratio))):
+        return Forward(source, bad, None, None, None)
+    return Forward(source, 0, forward_ess(log_ratio), kish_ess(-log_ratio), _mean(log_ratio))
 
 
 def forward_ess(log_ratio: NDArray[np.float64]) -> float:
@@ -227,24 +249,19 @@ def _distances(
     draws: NDArray[np.float64],
     samples: NDArray[np.float64],
     rng: np.random.Generator,
-) -> dict[str, float | None]:
+) -> Distances:
     """How far the draws are from exact samples and from the centres of the modes, where known."""
     centres = theory.mode_centres(couplings)
     few = draws[: metrics.MOST], samples[: metrics.MOST]
-    distances = (
+    return Distances(
         metrics.energy_distance(*few),
         metrics.sliced_wasserstein(*few, rng),
         None if centres is None else metrics.hausdorff(centres, draws),
     )
-    return dict(zip(_DISTANCES, distances, strict=True))
 
 
-def _mean(name: str, values: np.ndarray | None) -> dict[str, float | None]:
-    """The mean and its error, as NAME and NAME_stderr."""
-    if values is None:
-        return {name: None, f"{name}_stderr": None}
-    stderr = np.std(values, ddof=1) / np.sqrt(len(values))
-    return {name: float(np.mean(values)), f"{name}_stderr": float(stderr)}
+def _mean(values: NDArray[np.float64]) -> Estimate:
+    return Estimate(float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values))))
 
 
 def reach(sampler: Sampler, key: jax.Array, n: int = 2048) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ they tell most (adaptive.py) are there for the asking.
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -18,14 +18,22 @@ from numpy.typing import NDArray
 
 from lattice_flows.ensembles.blocks import Blocks, Parts
 from lattice_flows.ensembles.combine import Reweighted, pool
-from lattice_flows.ensembles.ensemble import Ensemble, config_of
+from lattice_flows.ensembles.ensemble import Ensemble
 from lattice_flows.ensembles.invariance import checked
-from lattice_flows.ensembles.results import known, save_results
+from lattice_flows.ensembles.result import Compared, known
+from lattice_flows.ensembles.results_file import save_results
 from lattice_flows.io.interrupt import Interrupted
 from lattice_flows.io.netcdf import Variable
 from lattice_flows.sampling.adaptive import next_coupling
 from lattice_flows.sampling.sampler import Sampler
-from observables import Observable, exact_answers, exact_derivatives, quantities
+from observables import (
+    Estimate,
+    Measurement,
+    Observable,
+    exact_answers,
+    exact_derivatives,
+    quantities,
+)
 from theories import LatticeFlowsError, Theory
 
 _CURVE_POINTS = 61
@@ -37,12 +45,10 @@ _FOLLOWED = ("susceptibility_abs", "second_moment")
 class Scan:
     """What was found at each coupling point, and the exact curve as {name: values} or None.
 
-    results: one report a point, as `measure` prints it, with "exact" ({name: value} or None) and,
-        where they were asked for, "derivatives".
+    results: one for each point, in the order of the grid.
     """
 
-    theory: Theory
-    results: list[dict[str, Any]]
+    results: Sequence[Compared]
     curve: Mapping[str, np.ndarray] | None
     provenance: Mapping[str, Any]
     own: Sequence[Observable] = ()
@@ -55,7 +61,7 @@ class Scan:
             )
             for name, values in (self.curve or {}).items()
         }
-        save_results(path, "scan", self.theory, self.results, curve, self.provenance, own=self.own)
+        save_results(path, "scan", self.results, curve, self.provenance, own=self.own)
 
 
 def scan(
@@ -96,10 +102,10 @@ def scan(
     line = _Line(theory, grid) if points else None
     parts = parts or Parts()
     kept: list[Ensemble] = []
-    results: list[dict[str, Any]] = []
+    results: list[Compared] = []
 
     def visit(grid: Sequence[Any]) -> None:
-        found: dict[int, dict[str, Any]] = {}
+        found: dict[int, Compared] = {}
         first = len(results)
 
         def draw(number: int, line: Mapping[int, float]) -> dict[int, Ensemble]:
@@ -116,15 +122,15 @@ def scan(
 
         # draws that are combined must be independent
         for number, line in enumerate(sampler.lines(grid, alone=combine), start=first):
-            known = {index: _load(parts, f"point-{first + index}") for index in line}
-            missing = [index for index, result in known.items() if result is None]
+            kept_points = {i: _load(parts, f"point-{first + i}", theory, grid[i]) for i in line}
+            missing = [i for i, result in kept_points.items() if result is None]
             ensembles = draw(number, line) if combine or missing else {}
-            for index in missing:
-                known[index] = _measure(ensembles[index], () if combine else slopes, own)
-                _save(parts, f"point-{first + index}", known[index])
-            for index, result in known.items():
+            for index, result in kept_points.items():
+                if result is None:
+                    result = _measure(ensembles[index], () if combine else slopes, own)
+                    _save(parts, f"point-{first + index}", result)
                 found[index] = result
-                report(first + len(found), {"ess": result["ess"]})
+                report(first + len(found), {"ess": result.measurement.ess})
             if combine:
                 kept.extend(ensembles.values())
             if not combine:
@@ -140,58 +146,56 @@ def scan(
         order = np.argsort(line.positions(results), kind="stable")
         results, kept = [results[i] for i in order], [kept[i] for i in order] if kept else []
     if combine:
-        found = {i: _load(parts, f"combined-{i}") for i in range(len(kept))}
-        missing = [i for i, result in found.items() if result is None]
-        together = pool(kept) if missing else None
-        for done, i in enumerate(missing, start=len(kept) - len(missing) + 1):
-            assert together is not None
-            found[i] = _measure(together.at(kept[i].couplings), slopes, own)
-            _save(parts, f"combined-{i}", found[i])
-            report(done, {"ess": found[i]["ess"]})
-            if interrupted():
-                raise Interrupted
-        results = [found[i] for i in range(len(kept))]
-    for result in results:
-        result["exact"] = _exact(theory, result, slopes, own)
+        results = []
+        together = None
+        for i, ensemble in enumerate(kept):
+            result = _load(parts, f"combined-{i}", theory, ensemble.couplings)
+            if result is None:
+                together = together or pool(kept)
+                result = _measure(together.at(ensemble.couplings), slopes, own)
+                _save(parts, f"combined-{i}", result)
+                if interrupted():
+                    raise Interrupted
+            results.append(result)
+            report(len(results), {"ess": result.measurement.ess})
+    results = [replace(result, exact=_exact(result, slopes, own)) for result in results]
     provenance = {**sampler.provenance, "combined": combine, "adaptive": points is not None}
-    return Scan(theory, results, exact_curve(theory, grid, own), provenance, own)
+    return Scan(results, exact_curve(theory, grid, own), provenance, own)
 
 
-def _load(parts: Parts, name: str) -> Any:
-    """A report that is finished, None if it is not."""
+def _load(parts: Parts, name: str, theory: Theory, couplings: Any) -> Compared | None:
+    """What was found at a point that is finished, None if it is not."""
     found = parts.load(name)
-    return None if found is None else json.loads(str(found["report"]))
+    if found is None:
+        return None
+    report = json.loads(str(found["report"]))
+    slopes = {k: Estimate.from_json(pair) for k, pair in report.get("derivatives", {}).items()}
+    return Compared(theory, couplings, Measurement.from_json(report), derivatives=slopes)
 
 
-def _save(parts: Parts, name: str, report: Mapping[str, Any]) -> None:
-    parts.save(name, {"report": np.array(json.dumps(report))})  # in its order
+def _save(parts: Parts, name: str, result: Compared) -> None:
+    parts.save(name, {"report": np.array(json.dumps(result.as_json()))})
 
 
 def _measure(
     ensemble: Ensemble | Reweighted, slopes: Sequence[str], own: Sequence[Observable]
-) -> dict[str, Any]:
-    """The report of one point, exact answers apart."""
-    result = {
-        **config_of(ensemble.theory, ensemble.couplings),
-        **checked(ensemble, ensemble.measure(own)).as_json(),
-    }
-    if slopes:
-        estimates = ensemble.derivatives(slopes, own)
-        result["derivatives"] = {name: value.as_json() for name, value in estimates.items()}
-    return result
+) -> Compared:
+    """What is found at one point, exact answers apart."""
+    measurement = checked(ensemble, ensemble.measure(own))
+    found = ensemble.derivatives(slopes, own) if slopes else {}
+    return Compared(ensemble.theory, ensemble.couplings, measurement, derivatives=found)
 
 
 def _exact(
-    theory: Theory, result: Mapping[str, Any], slopes: Sequence[str], own: Sequence[Observable]
-) -> dict[str, float | None] | None:
+    result: Compared, slopes: Sequence[str], own: Sequence[Observable]
+) -> dict[str, float] | None:
     """The exact value of all that was measured at a point, None where none are known."""
-    couplings = theory.from_values(**result["couplings"])
+    theory, couplings = result.theory, result.couplings
     answers = exact_answers(theory, couplings, own)
     if answers is None:
         return None
-    names = [*result["observables"], "log_z"]
-    slopes_there = exact_derivatives(theory, couplings, slopes, own) or {}
-    return known({**answers, **slopes_there}, [*names, *slopes_there])
+    there = exact_derivatives(theory, couplings, slopes, own) or {}
+    return known({**answers, **there}, [*result.observables, "log_z", *there])
 
 
 def _varying(grid: Sequence[Any]) -> tuple[str, ...]:
@@ -227,18 +231,15 @@ class _Line:
         """The couplings there."""
         return self.theory.Couplings(*map(float, self.start + position * self.span))
 
-    def positions(self, results: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+    def positions(self, results: Sequence[Compared]) -> NDArray[np.float64]:
         """Where the points lie, in coupling order."""
-        return self._along(np.array([[*r["couplings"].values()] for r in results]))
+        return self._along(np.array([[*result.values.values()] for result in results]))
 
-    def next(self, results: Sequence[Mapping[str, Any]]) -> Any:
+    def next(self, results: Sequence[Compared]) -> Any:
         """The couplings to measure after these."""
-        followed = next(n for n in _FOLLOWED if n in results[0]["observables"])
-        pairs = [r["observables"][followed] for r in results]
-        value, stderr = (
-            [np.nan if p[k] is None else p[k] for p in pairs] for k in ("value", "stderr")
-        )
-        ess = [r["ess"] for r in results]
+        followed = next(name for name in _FOLLOWED if name in results[0].observables)
+        value, stderr = np.array([result.observables[followed] for result in results]).T
+        ess = [result.measurement.ess for result in results]
         return self.at(next_coupling(self.positions(results), value, stderr, ess))
 
 
