@@ -1,6 +1,6 @@
 """A number with its standard error, and intervals that need no normal distribution."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import floor, inf, isfinite, log10, nan
 from typing import Any, NamedTuple
 
@@ -88,3 +88,22 @@ class Estimate(_Pair):
             return self.stderr, self.stderr
         low, high = self.interval_68
         return self.value - low, high - self.value
+
+
+Detail = Estimate | float | str | Sequence[str] | Mapping[str, Any] | None
+"""What there is to say of a result besides its estimates."""
+
+
+def plain(details: Mapping[str, Detail]) -> dict[str, Any]:
+    """Details as JSON has them: an estimate is NAME and NAME_stderr, what is not finite null."""
+    found: dict[str, Any] = {}
+    for name, detail in details.items():
+        if isinstance(detail, Estimate):
+            found |= {name: _finite(detail.value), f"{name}_stderr": _finite(detail.stderr)}
+        else:
+            found[name] = _finite(detail) if isinstance(detail, float) else detail
+    return found
+
+
+def _finite(number: float) -> float | None:
+    return float(number) if isfinite(number) else None

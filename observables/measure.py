@@ -11,7 +11,7 @@ from theories import ExactAnswers, LatticeFlowsError, LatticeTheory, Theory
 
 from . import weights
 from .chains import Mixing, as_chains, chain_estimates, measure_chains
-from .estimate import Estimate
+from .estimate import Detail, Estimate, plain
 from .estimators import reweighted
 from .invariance import Invariance
 from .lattice import lattice_quantities
@@ -45,8 +45,8 @@ class Measurement:
         return not self.failed
 
     @property
-    def details(self) -> dict[str, Any]:
-        """What there is to say besides the estimates; None for what is not finite."""
+    def details(self) -> dict[str, Detail]:
+        """What there is to say besides the estimates."""
         return {
             "ess": self.ess,
             "max_weight_share": self.max_weight_share,
@@ -54,7 +54,7 @@ class Measurement:
             "failed": list(self.failed),
             "invariance": self.invariance.as_json() if self.invariance else None,
             "n": self.n,
-            **(self.mixing.as_json() if self.mixing else {}),
+            **(self.mixing.details if self.mixing else {}),
         }
 
     def as_json(self) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class Measurement:
         return {
             "observables": {name: value.as_json() for name, value in self.observables.items()},
             "log_z": None if self.log_z is None else self.log_z.as_json(),
-            **self.details,
+            **plain(self.details),
         }
 
     @classmethod

@@ -24,12 +24,13 @@ The squares over their variances have F distributions, the variance having been 
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import inf, isfinite, nan
+from math import inf, nan
 
 import numpy as np
 from jaxtyping import Float
 from scipy.special import fdtrc, ndtri
 
+from .estimate import Detail, Estimate
 from .gamma_method import Series, autocovariance, automatic_window
 from .weights import MIN_EFFECTIVE_DRAWS
 
@@ -78,11 +79,15 @@ class Mixing:
         enough = n >= 2 * self.tau_int * MIN_EFFECTIVE_DRAWS
         return enough and self.agreement >= MIN_AGREEMENT and not self.frozen_chains
 
-    def as_json(self) -> dict[str, float | int | str | None]:
-        """The part of a JSON report that is about chains; what is not finite is null."""
+    @property
+    def details(self) -> dict[str, Detail]:
+        """What a report says of the chains."""
         return {
-            name: value if isinstance(value, str) or isfinite(value) else None
-            for name, value in vars(self).items()
+            "tau_int": Estimate(self.tau_int, self.tau_int_stderr),
+            "slowest": self.slowest,
+            "r_hat": self.r_hat,
+            "agreement": self.agreement,
+            "frozen_chains": self.frozen_chains,
         }
 
 

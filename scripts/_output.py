@@ -108,7 +108,9 @@ def _value(detail: Any) -> Any:
 
 def _is_known(detail: Any) -> bool:
     value = _value(detail)
-    return value is not None and value != [] and value == value  # NaN is not
+    if isinstance(value, float):
+        return isfinite(value)
+    return value is not None and value != []
 
 
 def summary(results: Sequence["Result"]) -> str:

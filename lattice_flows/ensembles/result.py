@@ -8,9 +8,9 @@ null.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import isfinite, isnan, nan
+from math import isnan, nan
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from lattice_flows.ensembles.ensemble import config_of, describe
 from observables import Estimate, Measurement, exact_answers
+from observables.estimate import Detail, plain
 from theories import LatticeFlowsError, LatticeTheory, Theory
 
-Detail = Estimate | float | str | Sequence[str] | Mapping[str, Any] | None
 UNKNOWN = Estimate(nan, nan)
 
 
@@ -176,21 +176,6 @@ def exact_result(theory: Theory, couplings: Any) -> Answers:
 def known(answers: Mapping[str, Any], names: Iterable[str]) -> dict[str, float]:
     """The exact answers of these names, NaN where there is none or rounding errors hide it."""
     return {name: float(answers.get(name, nan)) for name in names}
-
-
-def plain(details: Mapping[str, Detail]) -> dict[str, Any]:
-    """Details as JSON has them, and files, which keep the numbers among them."""
-    found: dict[str, Any] = {}
-    for name, detail in details.items():
-        if isinstance(detail, Estimate):
-            found |= {name: _finite(detail.value), f"{name}_stderr": _finite(detail.stderr)}
-        else:
-            found[name] = _finite(detail) if isinstance(detail, float) else detail
-    return found
-
-
-def _finite(number: float) -> float | None:
-    return float(number) if isfinite(number) else None
 
 
 def _exactly(value: float) -> Estimate:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from lattice_flows.ensembles.ensemble import Ensemble, describe, theory_record
-from lattice_flows.ensembles.result import UNKNOWN, Measured, Result, plain
+from lattice_flows.ensembles.result import UNKNOWN, Measured, Result
 from lattice_flows.io.netcdf import Variable, estimate_variables, write_dataset
 from observables import Estimate, Measurement, Observable, derivative_names, quantities
+from observables.estimate import plain
 from observables.mixing import LONG_NAMES as mixing_names
 
 _POINTS = ("coupling_point",)

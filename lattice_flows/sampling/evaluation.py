@@ -28,11 +28,12 @@ from scipy.special import logsumexp
 
 from lattice_flows.ensembles.ensemble import Ensemble
 from lattice_flows.ensembles.invariance import checked
-from lattice_flows.ensembles.result import UNKNOWN, Compared, Detail, known
+from lattice_flows.ensembles.result import UNKNOWN, Compared, known
 from lattice_flows.sampling import distances as metrics
 from lattice_flows.sampling.sampler import Sampler
 from lattice_flows.sampling.verdict import failed_forward, failed_log_z, largest_pull
 from observables import Estimate, Observable, answers_of, kish_ess
+from observables.estimate import Detail
 from theories import LatticeFlowsError, LatticeTheory, Theory
 
 REFERENCES = ("auto", "hmc", "none")
