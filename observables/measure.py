@@ -168,7 +168,14 @@ def expectation(
 
     Arguments and errors as of `measure`.
     """
-    one = Observable("average", function)
+    dimensions = set()
+
+    def noted(phi: Array) -> ArrayLike:
+        found = function(phi)
+        dimensions.add(np.ndim(found))
+        return found
+
+    one = Observable("average", noted)
     samples, sample_weights = sampled(
         lambda part: measured_over_orbit(theory, couplings, part, one.measured, orbit),
         configurations,
@@ -181,8 +188,7 @@ def expectation(
     else:
         chains = as_chains(chains, len(samples), log_weights)
         found = chain_estimates(lambda averages: averages, samples, chains)
-    several = np.ndim(function(np.asarray(configurations[:1], dtype=np.float64))) > 1
-    return list(found) if several else found[0]
+    return list(found) if max(dimensions) > 1 else found[0]
 
 
 def quantities(theory: Theory, own: Sequence[Observable] = ()) -> Quantities:

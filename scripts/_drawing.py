@@ -91,13 +91,16 @@ def _made_by(output: Path) -> Any:
 
 
 def record(command: str, **settings: Any) -> dict[str, Any]:
-    """What tells the work of a command from any other: its settings, and versions of all packages.
+    """What tells the work of a command from any other: settings, own code, versions of packages.
 
     Other versions may draw other numbers.
     """
     from lattice_flows.io.provenance import versions
+    from theories import outside
 
-    return {"command": command, **settings, "versions": versions()}
+    own = outside.code()
+    code = {"code": own} if own else {}
+    return {"command": command, **settings, **code, "versions": versions()}
 
 
 def recorded(made: Any, record: Mapping[str, Any]) -> Any:

@@ -13,6 +13,7 @@ from lattice_flows.scripts._command import Command
 @_options.lattice
 @_options.couplings
 @_options.output("Write the answers: JSON if FILE ends in .json, else netCDF.")
+@_options.observables
 @_options.x64
 @_options.common
 def exact(
@@ -21,6 +22,7 @@ def exact(
     given: _values.Given,
     output: Path | None,
     overwrite: bool,
+    own: _options.Own,
     as_json: bool,
     seed: int | None,
 ) -> None:
@@ -51,9 +53,12 @@ def exact(
         model.validate(point)
     if len(couplings) > 1:  # one is named by its own result
         _output.announce(theory, model.shape, [point._asdict() for point in couplings])
-    results = [exact_result(model, point) for point in couplings]
+    results = [exact_result(model, point, own) for point in couplings]
     _output.deliver(
-        results, as_json, output, lambda path: save_results(path, "exact-table", results)
+        results,
+        as_json,
+        output,
+        lambda path: save_results(path, "exact-table", results, own=own),
     )
 
 

@@ -80,7 +80,8 @@ def key(seed: int) -> jax.Array:
 
 @pytest.fixture
 def unchecked() -> Iterator[None]:
-    """For tests of what is said to a caller who passes what signatures forbid."""
+    """No shapes are checked: where a test passes what signatures forbid, or measures hundreds of
+    times, where the checks would take most of the time."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)

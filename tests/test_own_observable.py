@@ -1,5 +1,8 @@
 """Observables of one's own, measured, averaged, written, scanned and drawn as the others are."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -32,6 +35,7 @@ sixth = Observable(
     long_name="mean of phi^6 over the sites",
     exact=lambda exact: exact.moment(6),
 )
+plain = Observable("phi6_plain", sixth.measure)
 no_observable = 1
 """
 SIXTH = Observable(
@@ -190,6 +194,16 @@ def test_commands_take_it(theory):
         pull = (dataset.phi6 - dataset.phi6_exact) / dataset.phi6_stderr
         assert np.all(np.abs(pull) < 6) and "d_phi6_d_m" in dataset
         assert dataset.phi6.attrs["long_name"] == "mean of phi^6 over the sites"
+    # --resume knows the code that it was made by
+    assert call(*scan, *named, "--resume").stderr.endswith("scan.nc is finished\n")
+    again = [sys.executable, "-m", "lattice_flows.scripts.cli", *map(str, (*scan, *named))]
+    Path("mine.py").write_text(MINE.replace("phi**6", "phi**8"))
+    other = subprocess.run([*again, "--resume"], capture_output=True, text=True)
+    assert other.returncode == 1
+    assert other.stderr.endswith(
+        "Error: scan.nc was begun by another command (code differs): "
+        "give another name, or begin anew with --overwrite\n"
+    )
     figure = plot_scan(read_dataset("scan.nc"))
     panel = next(ax for ax in figure.axes if ax.get_ylabel() == r"$\langle\phi^6\rangle$")
     assert panel.containers and panel.lines
@@ -197,6 +211,11 @@ def test_commands_take_it(theory):
     for command in ("measure e.nc -o o.nc", "evaluate run --m .5 -n 256", "measure e.nc"):
         said = call(*command.split(), *named)
         assert said.exit_code in (0, 3) and "phi6" in said.stdout, said.stderr
+    exact = ("exact", "phi4", "--sites", SITES, "--m", 0.5, "--observable")
+    told = json.loads(call(*exact, "mine.py:sixth", "--json").stdout)["observables"]["phi6"]
+    sixth = theory.exact(theory.from_values(m=0.5)).moment(6)
+    assert told == {"value": pytest.approx(sixth, rel=1e-12), "stderr": 0}
+    assert "phi6_plain has no exact value" in refused(*exact, "mine.py:plain")
     mine = ("measure", "e.nc", "--observable")
     assert "no Observable" in refused(*mine, "mine.py:no_observable", code=2)
     assert "has no other" in refused(*mine, "mine.py:other", code=2)

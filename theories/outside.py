@@ -12,6 +12,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -19,6 +20,8 @@ from typing import Any, TypeVar
 from .errors import LatticeFlowsError, NotLoaded
 
 Contract = TypeVar("Contract")
+
+_run: dict[str, str] = {}  # files, and the SHA-256 of each
 
 
 def load(named: str, contract: type[Contract]) -> type[Contract]:
@@ -143,7 +146,13 @@ def _from_file(path: Path) -> ModuleType:
         raise LatticeFlowsError(f"{path} can't be imported: {said(error)}") from error
     finally:
         sys.path.pop(0)
+    _run[path.name] = sha256(path.read_bytes()).hexdigest()
     return module
+
+
+def code() -> dict[str, str]:
+    """Every file that was run, by its name, with its SHA-256."""
+    return dict(_run)
 
 
 def said(error: Exception) -> str:

@@ -8,7 +8,7 @@ null.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan, nan
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lattice_flows.ensembles.ensemble import config_of, describe
-from observables import Estimate, Measurement, exact_answers
+from observables import Estimate, Measurement, Observable, exact_answers
 from observables.estimate import Detail, plain
 from theories import LatticeFlowsError, LatticeTheory, Theory
 
@@ -160,12 +160,17 @@ class Answers(Result):
         return {**bounds, "ess": None, "max_weight_share": None, "reliable": True}
 
 
-def exact_result(theory: Theory, couplings: Any) -> Answers:
-    """The exact answers at one coupling point.
+def exact_result(theory: Theory, couplings: Any, own: Sequence[Observable] = ()) -> Answers:
+    """The exact answers at one coupling point, those of your `own` observables among them.
 
     Raises LatticeFlowsError where none are known, as on lattices of more than one dimension.
     """
-    answers = exact_answers(theory, couplings)
+    for one in own:
+        if one.exact is None:
+            raise LatticeFlowsError(
+                f"{one.name} has no exact value: give the Observable an `exact`"
+            )
+    answers = exact_answers(theory, couplings, own)
     if answers is None:
         raise LatticeFlowsError(
             f"no exact answer is known for {describe(theory)} here: {_remedy(theory)}"

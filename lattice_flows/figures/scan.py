@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_ROUNDING = 1e-10
+"""What is smaller than this, and has no larger error, is zero."""
+
+
 @dataclass(frozen=True)
 class _Series:
     """The points of a scan that lie on one curve: indices along the abscissa, a colour, a name."""
@@ -236,6 +240,9 @@ def _frame(ax: Axes, dataset: Dataset, *names: str, logarithmic: bool = False) -
     if logarithmic:
         ax.set_yscale("log")
         y = np.log(y)
+    errors = np.concatenate([dataset[f"{name}_stderr"][believed] for name in names])
+    if not logarithmic and np.abs(y).max() < _ROUNDING and np.nanmax(errors) < _ROUNDING:
+        y = np.array([-1.0, 1.0])  # zero by a symmetry
     margin = 0.06 * max(np.ptp(y), 1e-3 * np.abs(y).max(), 1e-12)
     limits = y.min() - margin, y.max() + margin
     ax.set_ylim(*(np.exp(limits) if logarithmic else limits))
