@@ -62,7 +62,8 @@ def load(ctx: click.Context, args: list[str]) -> list[str]:
     for place, word in enumerate(args):
         before = args[place - 1] if place else ""
         prefix = "--theory=" if word.startswith("--theory=") else ""
-        if prefix or before == "--theory" or (first and not word.startswith("-")):
+        alone = first and not word.startswith("-") and before not in ("--observable", "--load")
+        if prefix or before == "--theory" or alone:
             args[place] = prefix + _name(ctx, word.removeprefix(prefix))
     return args
 

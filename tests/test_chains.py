@@ -99,6 +99,7 @@ def test_draws_that_alternate_are_given_no_negative_variance():
     assert autocorrelation(series).stderr == pytest.approx(1 / np.sqrt(2000), rel=0.1)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_error_bars_of_chains_cover_the_truth():
     """68 % of 500 repetitions within one standard error, for every observable.
 

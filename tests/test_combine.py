@@ -34,11 +34,12 @@ def strata(*sizes: int) -> Strata:
     return Strata(sizes, np.zeros((sum(sizes), 0)))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_error_bars_cover_the_truth():
-    """68 % of 600 repetitions within one standard error, at a coupling with draws and without."""
+    """68 % of 400 repetitions within one standard error, at a coupling with draws and without."""
     rng, masses, name = np.random.default_rng(1), (0.45, 0.55), "mass_squared"
     hits: dict = {}
-    for _ in range(600):
+    for _ in range(400):
         together = pool(free_ensembles(rng, 500))
         for mass in masses:
             there = together.at(FREE.from_values(mass_squared=mass))
@@ -55,7 +56,7 @@ def test_error_bars_cover_the_truth():
     known = {d + k for d in ("", "d_") for k in by_symmetry}
     covered = {k: np.mean(hit) for k, hit in hits.items() if k[0] not in known}
     assert len(covered) == 32
-    assert all(0.62 <= share <= 0.74 for share in covered.values()), covered
+    assert all(0.61 <= share <= 0.75 for share in covered.values()), covered
 
 
 def test_all_draws_say_more_than_those_of_one_point(rng):

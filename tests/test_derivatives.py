@@ -73,6 +73,7 @@ def test_exact_slopes_of_log_z_are_averages_of_the_action():
     assert found["d_log_z_d_lam"] == pytest.approx(-16 * quartic, rel=1e-8)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_error_bars_cover_the_truth():
     """68 % of 400 repetitions within one standard error, for every derivative."""
     theory, rng = FreeField((2, 2)), np.random.default_rng(1)

@@ -15,6 +15,7 @@ from lattice_flows.runs.run import Run
 
 KILLS = int(os.environ.get("LATTICE_FLOWS_KILLS", "5"))  # more are asked for by hand
 TRAIN = "--theory phi4 --sites 4 --m 0.25:1 --steps 600 --batch 32 --width 4 --ode-steps 4"
+TRAIN += " --field convolutional --base ultralocal"  # compiled soonest
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ from theories import LatticeFlowsError, LatticeTheory, Theory, outside
 EXAMPLE = Path(__file__).parents[1] / "examples" / "anharmonic.py"
 NAMED, HOME = f"{EXAMPLE}:Anharmonic", "anharmonic.py:Anharmonic"
 SMALL = {"steps": 2, "batch": 32, "width": 4, "ode_steps": 4}
+SMALL |= {"field": "convolutional", "base": "ultralocal"}  # compiled soonest
 FLAGS = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_directory")
@@ -226,7 +227,8 @@ def test_parts_of_ones_own():
         for name, part in (("field", "still"), ("base", "wide"), ("interpolation", "path"))
     }
     flags = [f"--{name}={named}" for name, named in mine.items()]
-    done = call("train", "run", "--theory", "phi4", "--sites", 4, "--m=-1", *FLAGS, *flags)
+    sizes = ("--steps=2", "--batch=32", "--ode-steps=4")
+    done = call("train", "run", "--theory", "phi4", "--sites", 4, "--m=-1", *sizes, *flags)
     assert done.exit_code == 0, done.stderr
     config = Run.open("run").config
     assert (config.field, config.base, config.interpolation) == tuple(mine.values())

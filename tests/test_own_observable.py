@@ -5,11 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 import xarray
-from command_line import call, refused
+from command_line import SINGLE_WELL, call, refused
 
 from lattice_flows.ensembles.combine import pool
 from lattice_flows.ensembles.ensemble import Ensemble
@@ -178,18 +177,15 @@ def test_the_file_and_the_figure_have_it(theory, tmp_path):
 
 
 @pytest.mark.usefixtures("in_an_empty_directory")
-def test_commands_take_it(theory):
+def test_commands_take_it(theory, chain):
     Path("mine.py").write_text(MINE)
     named = ("--observable", "mine.py:sixth")
-    small = ["--steps=2", "--batch=32", "--width=4", "--ode-steps=4"]
-    with jax.numpy_dtype_promotion("standard"):  # optax needs it
-        call("train", "run", "--theory", "phi4", "--sites", SITES, "--m=.4:.6", *small)
-    scan = ("scan", "run", "--m", ".4:.6:3", "-n", 512, "-o", "scan.nc", "--derivatives")
+    scan = ("scan", chain.path, "--m", "-1.2:-0.8:3", "-n", 512, "-o", "scan.nc", "--derivatives")
     done = call(*scan, *named)
     assert done.exit_code in (0, 3), done.stderr
     with xarray.open_dataset("scan.nc") as dataset:
         for m, exact in zip(dataset.m, dataset.phi6_exact, strict=True):
-            couplings = theory.from_values(m=float(m))
+            couplings = theory.from_values(m=float(m), **SINGLE_WELL)
             assert float(exact) == pytest.approx(theory.exact(couplings).moment(6), rel=1e-9)
         pull = (dataset.phi6 - dataset.phi6_exact) / dataset.phi6_stderr
         assert np.all(np.abs(pull) < 6) and "d_phi6_d_m" in dataset
@@ -207,9 +203,10 @@ def test_commands_take_it(theory):
     figure = plot_scan(read_dataset("scan.nc"))
     panel = next(ax for ax in figure.axes if ax.get_ylabel() == r"$\langle\phi^6\rangle$")
     assert panel.containers and panel.lines
-    call("sample", "run", "--m", 0.5, "-n", 256, "-o", "e.nc")
-    for command in ("measure e.nc -o o.nc", "evaluate run --m .5 -n 256", "measure e.nc"):
-        said = call(*command.split(), *named)
+    call("sample", chain.path, "--m", -1, "-n", 256, "-o", "e.nc")
+    evaluate = ("evaluate", chain.path, "--m", -1, "-n", 256)
+    for command in (("measure", "e.nc", "-o", "o.nc"), evaluate, ("measure", "e.nc")):
+        said = call(*command, *named)
         assert said.exit_code in (0, 3) and "phi6" in said.stdout, said.stderr
     exact = ("exact", "phi4", "--sites", SITES, "--m", 0.5, "--observable")
     told = json.loads(call(*exact, "mine.py:sixth", "--json").stdout)["observables"]["phi6"]

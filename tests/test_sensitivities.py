@@ -18,11 +18,12 @@ from lattice_flows.runs.config import Config
 NAMES = ("m", "lam")
 RANGES = {"m": (0.2, 0.6), "lam": (0.1, 0.3)}
 STEPS = 24
+PLAIN = {"field": "convolutional"}  # compiled soonest
 
 
 def plain():
     """A conditioned flow from the mean-field base, whose c and g depend on the couplings."""
-    model = build(Config("phi4", (3,), RANGES, width=3, ode_steps=STEPS))
+    model = build(Config("phi4", (3,), RANGES, width=3, ode_steps=STEPS, **PLAIN))
     base = double(model.flow.base.init())
     base = jax.tree.map(lambda x: x + 0.1 * jnp.arange(1.0, 1 + len(x)) / len(x), base)
     return model, Params(base, random_params(model.flow.field, 0.4))
@@ -30,7 +31,7 @@ def plain():
 
 def transported():
     """A flow through coupling space from a trained one's density at m = 0.2."""
-    source = Config("phi4", (3,), {"m": 0.2, "lam": (0.1, 0.2)}, width=3, ode_steps=STEPS)
+    source = Config("phi4", (3,), {"m": 0.2, "lam": (0.1, 0.2)}, width=3, ode_steps=STEPS, **PLAIN)
     config = Config(
         "phi4",
         (3,),

@@ -154,6 +154,7 @@ def test_virial_theorem_and_the_action_density(theory, couplings):
     np.testing.assert_allclose(exact.action_density, bond + site, rtol=1e-11)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_two_sites_against_quadrature():
     theory, couplings = Phi4((2,)), Phi4Couplings(m=0.8, lam=0.3, alpha=0.3)
     exact = TransferMatrix(theory, couplings)

@@ -167,9 +167,7 @@ def exact_result(theory: Theory, couplings: Any, own: Sequence[Observable] = ())
     """
     for one in own:
         if one.exact is None:
-            raise LatticeFlowsError(
-                f"{one.name} has no exact value: give the Observable an `exact`"
-            )
+            raise LatticeFlowsError(f"{one.name} has no exact value: Observable(exact=...) has one")
     answers = exact_answers(theory, couplings, own)
     if answers is None:
         raise LatticeFlowsError(

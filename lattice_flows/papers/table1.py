@@ -119,7 +119,8 @@ def draw(dataset: Dataset) -> "Figure":
     draws, coverage = dataset["draws"], dataset["coverage"]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8.8, 4.8), layout="constrained")
-        axes = figure.subplots(len(MIXTURES), len(METHODS), sharex=True, sharey=True)
+        shared = {"sharex": True, "sharey": True, "squeeze": False}
+        axes = figure.subplots(len(MIXTURES), len(METHODS), **shared)
         for i, (equation, _) in enumerate(MIXTURES.values()):
             for j, method in enumerate(METHODS):
                 ax = axes[i, j]
