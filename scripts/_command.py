@@ -102,7 +102,15 @@ class Command(OneLineErrors):
             self.params += _theories.options()
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, _theories.load(ctx, args))
+        args = _theories.load(ctx, args)
+        try:
+            return super().parse_args(ctx, list(args))
+        except click.NoSuchOption:
+            try:
+                _theories.refuse_unloaded(args)  # which has the flag, perhaps
+            except Exception as error:
+                _translate(error)
+            raise
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         params = super().get_params(ctx)

@@ -86,6 +86,15 @@ def _name(ctx: click.Context, named: str) -> str:
     return found.name
 
 
+def refuse_unloaded(args: list[str]) -> None:
+    """Raise NotLoaded where one of the arguments is a run of a theory that is not loaded."""
+    from lattice_flows.runs.run import Run
+
+    for word in args:
+        if Run.exists(word):
+            Run.open(word)
+
+
 def couplings(ctx: click.Context, others: list[click.Parameter]) -> list[click.Parameter]:
     """The flags of the couplings of all theories, for a command that has these `others`."""
     import theories

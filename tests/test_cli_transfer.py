@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from command_line import SINGLE_WELL, call, refused, small_run
 
+from lattice_flows.flows.params import Params
 from lattice_flows.io.interrupt import Interrupted
 from lattice_flows.runs.config import Config
 from lattice_flows.runs.run import Run
 from lattice_flows.scripts._values import Values
 from lattice_flows.scripts.transfer import _config
 from lattice_flows.training.trainer import Trainer
+from lattice_flows.training.transfer import transferred
 from theories import LatticeFlowsError
 
 FEW = ("--steps", 2, "--batch", 32, "--width", 3, "--ode-steps", 4)
@@ -73,6 +75,17 @@ def test_a_run_is_carried_to_a_range(plain):
     # its flow stays as it is, and leads no further where it leads already
     assert "can't be trained on" in refused("transfer", "line", "new", "--sites", 6)
     assert "give a wider one" in refused("transfer", "line", "new")
+
+
+def test_an_objective_without_a_path_does_not_go_on_with_a_learned_one():
+    old = Config("phi4", (4,), {"m": (0.2, 0.3)}, interpolation="learned")
+    new = Config("phi4", (4,), {"m": (0.2, 0.5)}, objective="reverse-kl")
+    with pytest.raises(LatticeFlowsError) as caught:
+        transferred(Params((), ()), old, new)
+    assert str(caught.value) == (
+        'the flow was trained with `interpolation="learned"`, which `objective="reverse-kl"` '
+        'has no place for: use `objective="deformation"`'
+    )
 
 
 def test_a_run_is_trained_on_on_another_lattice(source):

@@ -125,6 +125,9 @@ def test_what_is_not_loaded_is_asked_for_in_a_line():
     _saved_by_another_process()
     line = refused("sample", "run", "-o", "e.nc")
     assert "--theory anharmonic.py:Anharmonic" in line and "not loaded" in line
+    # a coupling that is unknown without the theory
+    line = refused("scan", "run", "--g", "0.02:0.1:3")
+    assert "not loaded: give --theory anharmonic.py:Anharmonic" in line
     line = refused("measure", "e0.nc")
     assert "--theory anharmonic.py:Anharmonic" in line
 

@@ -119,8 +119,8 @@ def draw(dataset: Dataset) -> "Figure":
     draws, coverage = dataset["draws"], dataset["coverage"]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8.8, 4.8), layout="constrained")
-        shared = {"sharex": True, "sharey": True, "squeeze": False}
-        axes = figure.subplots(len(MIXTURES), len(METHODS), **shared)
+        rows, columns = len(MIXTURES), len(METHODS)
+        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for i, (equation, _) in enumerate(MIXTURES.values()):
             for j, method in enumerate(METHODS):
                 ax = axes[i, j]

@@ -8,6 +8,7 @@ lattice did not have begin with none. Or by the couplings' derivative (objective
 """
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import jax
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 from lattice_flows.flows.model import trained
 from lattice_flows.flows.params import Params
 from lattice_flows.runs.config import Config
+from lattice_flows.runs.options import Options, setting
+from lattice_flows.runs.rules import idle
 from lattice_flows.runs.run import Run
 from theories import coupling_scale
 from theories.errors import LatticeFlowsError
@@ -54,10 +57,17 @@ def transferred(params: Params, old: Config, new: Config) -> Params:
     """
     kinds = ("theory", "field", "width", "base", "interpolation", "constant", "base_curvature")
     for name in kinds:
-        if getattr(old, name) != getattr(new, name):
+        there, here = getattr(old, name), getattr(new, name)
+        if there != here:
+            settings = {f.name: getattr(new, f.name) for f in fields(Options)}
+            if name in idle(Options(**(settings | {name: there}))):
+                raise LatticeFlowsError(
+                    f"the flow was trained with {setting(name, there)}, which "
+                    f"{setting('objective', new.objective)} has no place for: "
+                    f"use {setting('objective', old.objective)}"
+                )
             raise LatticeFlowsError(
-                f"the trained flow has {name} {getattr(old, name)}, not {getattr(new, name)}: "
-                "leave it as it is"
+                f"the trained flow has {name} {there}, not {here}: leave it as it is"
             )
     same_lattice, same_ranges = old.shape == new.shape, old.ranges == new.ranges
     learned = new.interpolation == "learned" or new.constant == "network"
