@@ -26,8 +26,8 @@ scan: $(VENV)/runtime
 test: $(VENV)/dev
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-test-all: $(VENV)/dev
-	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not thorough'
+test-all: test
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'slow and not thorough'
 
 test-slow: $(VENV)/dev
 	$(BIN)/python -m pytest -n auto --dist worksteal -m 'slow or thorough'
