@@ -14,12 +14,14 @@ from command_line import call, refused
 
 import theories
 from lattice_flows.ensembles.ensemble import Ensemble
+from lattice_flows.ensembles.result import Measured
 from lattice_flows.runs.config import Config
 from lattice_flows.runs.run import Run
-from lattice_flows.scripts import _output
+from lattice_flows.scripts import _output, _verdict
 from lattice_flows.scripts._command import Failure
 from lattice_flows.scripts._progress import progress
 from lattice_flows.scripts.cli import main
+from observables import Estimate, Measurement
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 COMMANDS = list(main.commands)
@@ -270,11 +272,15 @@ def test_a_number_that_is_not_finite_is_never_printed():
 
 
 def test_unreliable_results_leave_with_3():
-    good = {"theory": "phi4", "shape": [4], "couplings": {"m": 1.0}, "reliable": True}
-    bad = good | {"reliable": False, "ess": 0.01, "max_weight_share": 0.6, "n": 9}
-    _output.check_reliable(good)
-    with pytest.raises(Failure, match=r"unreliable.*m 1") as caught:
-        _output.check_reliable(good, bad)
+    theory, found = theories.Phi4((4,)), {"phi2": Estimate(1.0, 0.1)}
+
+    def measured(m, *failed):
+        measurement = Measurement(found, None, 0.01, 0.6, 9, failed)
+        return Measured(theory, theory.from_values(m=m), measurement)
+
+    _verdict.check_reliable(measured(0.5))
+    with pytest.raises(Failure, match=r"unreliable.*m 1.*one draw has too much") as caught:
+        _verdict.check_reliable(measured(0.5), measured(1.0, "weight_share"))
     assert caught.value.exit_code == 3
 
 
