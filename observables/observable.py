@@ -26,7 +26,7 @@ from .orbit import actions, orbit_average
 from .quantities import Array, Quantities
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_TAKEN = re.compile(r"d_.*|.*_(stderr|exact|curve|bound|interval_68|interval_95)")
+_TAKEN = re.compile(r"d_.*|.*_(stderr|exact|curve|bound|accuracy|interval_68|interval_95)")
 _REPORTED = {
     *("theory", "shape", "couplings", "observables", "exact", "derivatives", "correlator"),
     *("energy_gap", "tau_int", "n", "ess", "max_weight_share", "reliable", "failed"),

@@ -37,7 +37,8 @@ class ExactAnswers(Protocol):
     def observables(self) -> Mapping[str, Any]:
         """Exact values by name, `log_z` among them.
 
-        One that is lost in rounding errors is NaN, and NAME_bound says what it cannot exceed.
+        One that is lost in rounding errors is NaN, and NAME_bound says what it cannot exceed. What
+        one may be off by, where that is more than rounding errors, is NAME_accuracy.
         """
         ...
 

@@ -132,7 +132,7 @@ class Compared(Measured):
 
 @dataclass(frozen=True)
 class Answers(Result):
-    """Exact answers, errors 0.
+    """Exact answers; the error of one is what it may be off by, 0 for rounding errors.
 
     answers: as `exact_answers` gives them. What is lost in rounding errors is NaN, and has a
     NAME_bound among the details.
@@ -143,19 +143,28 @@ class Answers(Result):
     @property
     def observables(self) -> Mapping[str, Estimate]:
         names = [name for name in self.answers if name not in {"log_z", *self.profiles}]
-        return {name: _exactly(self.answers[name]) for name in names if not _is_bound(name)}
+        return {name: self._estimate(name) for name in names if not _qualifies(name)}
 
     @property
     def profiles(self) -> Mapping[str, NDArray[np.float64]]:
-        return {name: np.asarray(one) for name, one in self.answers.items() if np.ndim(one)}
+        found = {name: np.asarray(one) for name, one in self.answers.items() if np.ndim(one)}
+        return {name: one for name, one in found.items() if not _qualifies(name)}
 
     @property
     def log_z(self) -> Estimate:
-        return _exactly(self.answers["log_z"])
+        return self._estimate("log_z")
+
+    def _estimate(self, name: str) -> Estimate:
+        value = float(self.answers[name])
+        return UNKNOWN if isnan(value) else Estimate(value, self.accuracy(name))
+
+    def accuracy(self, name: str) -> float:
+        """What an answer may be off by; 0 where that is rounding errors."""
+        return float(np.max(self.answers.get(f"{name}_accuracy", 0.0)))
 
     @property
     def details(self) -> Mapping[str, Detail]:
-        bounds = {name: one for name, one in self.answers.items() if _is_bound(name)}
+        bounds = {name: one for name, one in self.answers.items() if name.endswith("_bound")}
         # there are no draws, and so no weights
         return {**bounds, "ess": None, "max_weight_share": None, "reliable": True}
 
@@ -181,12 +190,9 @@ def known(answers: Mapping[str, Any], names: Iterable[str]) -> dict[str, float]:
     return {name: float(answers.get(name, nan)) for name in names}
 
 
-def _exactly(value: float) -> Estimate:
-    return UNKNOWN if isnan(value) else Estimate(float(value), 0.0)
-
-
-def _is_bound(name: str) -> bool:
-    return name.endswith("_bound")
+def _qualifies(name: str) -> bool:
+    """Whether it says something of another answer."""
+    return name.endswith(("_bound", "_accuracy"))
 
 
 def _remedy(theory: Theory) -> str:

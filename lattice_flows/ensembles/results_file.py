@@ -99,8 +99,8 @@ def save_results(
     for name in results[0].profiles:
         rows = np.array([result.profiles[name] for result in results])
         variables[name] = Variable((*_POINTS, "separation"), rows, names.get(name, name))
-    if kind == "exact-table":  # the value itself is the exact one
-        variables = {k: v for k, v in variables.items() if not k.endswith("_stderr")}
+    if kind == "exact-table":
+        variables = _accuracies(variables)
     details = [plain(result.details) for result in results]
     for name in dict.fromkeys(name for row in details for name in row):
         values = [row.get(name) for row in details]
@@ -148,6 +148,17 @@ def _estimate(
         if any(kind in one.intervals for one in there)
     }
     return estimate_variables(name, value, stderr, title, _POINTS, answers, intervals, symbol)
+
+
+def _accuracies(variables: Mapping[str, Variable]) -> dict[str, Variable]:
+    """Exact values have no standard errors: what they may be off by, where that is anything."""
+    found = {name: one for name, one in variables.items() if not name.endswith("_stderr")}
+    for name, one in variables.items():
+        of = name.removesuffix("_stderr")
+        if of != name and np.any(one.data > 0):
+            told = dataclasses.replace(one, long_name=f"what {of} may be off by, at most")
+            found[f"{of}_accuracy"] = told
+    return found
 
 
 def _first(variable: Variable) -> Variable:

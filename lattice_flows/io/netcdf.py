@@ -263,7 +263,11 @@ def _write_variable(
         attributes = {"long_name": variable.long_name, **FLAG}
     if dtype.kind == "U":  # names have no units
         del attributes["units"]
-    ancillary = [f"{name}_{part}" for part in ("stderr", "exact") if f"{name}_{part}" in variables]
+    ancillary = [
+        f"{name}_{part}"
+        for part in ("stderr", "accuracy", "exact")
+        if f"{name}_{part}" in variables
+    ]
     if ancillary:
         attributes["ancillary_variables"] = " ".join(ancillary)
     if len(shape) != len(variable.dimensions):
