@@ -1,0 +1,118 @@
+"""The leading eigenstates of a strip's transfer matrix, and a bound of all others.
+
+    Z = Tr T^L = κ_0^L Σ_j ρ_j^L,    ρ_j = κ_j / κ_0
+
+Every state with ρ_j > `cut` is kept, called P; the others are called Q. Tr T^p of a few rows is the
+trace of (p-row matrix)^W, the same torus seen from its other side, and known exactly: since no
+eigenvalue is negative,
+
+    Σ_Q ρ_j^L ≤ cut^{L-p} (Tr T^p / κ_0^p - Σ_P ρ_j^p).
+
+With D the same function of every row, what P and Q add to traces is told apart exactly, too. A
+cycle of L factors T D either is Q alone, of which | Tr (T_Q D)^L | ≤ max |D|^L Σ_Q ρ_j^L, or passes
+P: with F_m = P D (T_Q D)^{m-1} P, the returns to P after m rows, and G = 1 + F_1κ G + F_2κ G + …,
+
+    Tr (T D)^L - Tr (T_Q D)^L = Σ_m m Tr F_m κ G_{L-m},    G_l = Σ_m F_m κ G_{l-m},
+
+so errors go as ρ^L of the states that were left out, not as ρ.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float
+
+from .gauss import Nodes
+from .lanczos import leading_eigenvectors
+from .quadrature import Potential
+from .strip_rows import RowMatrix, Rows, Sector, sectors
+
+_RESIDUAL = 1e-12
+_MOST = 240  # vectors of a Lanczos basis, in each sector
+_LARGEST_TRACE = 1000  # states of the p rows whose trace bounds the rest
+EPSILON = 1e-14
+"""Rounding errors of a sum of eigenvalues."""
+
+
+class StripStates:
+    """The eigenstates of a strip of `length` rows that are above `target`^(1/length).
+
+    rho: κ_j/κ_0, falling. odd: which states change sign under φ → -φ. log_scale: ln κ_0.
+    excess: Z in units of κ_0^L. rest: a bound of what Q adds to it, as a part of Z.
+    """
+
+    def __init__(
+        self,
+        nodes: Nodes,
+        potential: Potential,
+        stiffness: float,
+        width: int,
+        length: int,
+        even: bool,
+        target: float,
+    ) -> None:
+        self.nodes, self.length, self.even = nodes, length, even
+        self.rows = RowMatrix(nodes, potential, stiffness, width, even)
+        cut = target ** (1 / length)
+        rng = np.random.default_rng(0)
+        scale = None
+        found: list[tuple[float, Float[np.ndarray, " orbits"], Sector]] = []
+        for sector in sectors(self.rows):
+            start = sector.gather(sector.spread(rng.normal(size=len(sector.representatives))))
+            values, vectors, above = leading_eigenvectors(
+                lambda u, sector=sector: sector.gather(self.rows.apply(sector.spread(u))),
+                start, cut, scale, _MOST, _RESIDUAL,
+            )
+            scale = float(values[0]) if scale is None else scale
+            cut = max(cut, above)
+            found += [(value, u, sector) for value, u in zip(values, vectors, strict=True)]
+        assert scale is not None
+        found = [entry for entry in found if entry[0] > cut * scale]
+        found.sort(key=lambda entry: -entry[0])
+        self._found = found
+        self.cut = cut
+        self.log_scale = float(np.log(scale)) + self.rows.log_scale
+        self.rho = np.array([value for value, _, _ in found]) / scale
+        self.odd = np.array([sector.odd for _, _, sector in found])
+        self.excess = float(np.sum(self.rho**length))
+        self.weights = self.rho**length / self.excess
+        power = min(length, 3 if len(nodes.x) ** 3 <= _LARGEST_TRACE else 2)
+        across = RowMatrix(nodes, potential, stiffness, power, even)
+        values = np.linalg.eigvalsh(across.matrix())
+        per_row = np.log(values[-1]) + across.log_scale
+        log_trace = width * per_row + np.log(np.sum((values.clip(0) / values[-1]) ** width))
+        trace = float(np.exp(log_trace - power * self.log_scale))
+        missing = max(trace - float(np.sum(self.rho**power)), EPSILON * trace)
+        self.rest = cut ** (length - power) * missing / self.excess
+
+    @property
+    def log_z(self) -> float:
+        """log Z, with the measure Π dφ; too small by `rest` at most, but for the nodes."""
+        return float(self.length * self.log_scale + np.log(self.excess))
+
+    def state(self, j: int) -> Rows:
+        """ψ_j, of norm 1."""
+        _, u, sector = self._found[j]
+        return sector.spread(u)
+
+    @cached_property
+    def occupation(self) -> Float[np.ndarray, " n"]:
+        """The probabilities of the nodes, at one site."""
+        found = np.zeros(len(self.nodes.x))
+        for j, weight in enumerate(self.weights):
+            square = (self.state(j) ** 2).reshape(self.rows.shape)
+            for site in range(self.rows.width):
+                others = tuple(i for i in range(self.rows.width) if i != site)
+                found += weight * square.sum(axis=others)
+        return found / self.rows.width
+
+    def apply_rest(self, v: Rows) -> Rows:
+        """T_Q v in units of κ_0."""
+        scale = self._found[0][0]
+        w = self.rows.apply(v) / scale
+        for j, rho in enumerate(self.rho):
+            psi = self.state(j)
+            w -= rho * (psi @ v) * psi
+        return w
