@@ -108,11 +108,25 @@ class StripStates:
                 found += weight * square.sum(axis=others)
         return found / self.rows.width
 
-    def apply_rest(self, v: Rows) -> Rows:
-        """T_Q v in units of κ_0."""
-        scale = self._found[0][0]
-        w = self.rows.apply(v) / scale
-        for j, rho in enumerate(self.rho):
-            psi = self.state(j)
-            w -= rho * (psi @ v) * psi
-        return w
+    def leading(self, tolerance: float) -> tuple[int, float]:
+        """(P, error): how many states leave out no more than `tolerance` of Z, and what they do."""
+        left_out = self.rest + np.append(np.cumsum(self.weights[::-1])[::-1], 0.0)
+        fits = np.flatnonzero(left_out <= tolerance)
+        count = int(fits[0]) if len(fits) else len(self.rho)
+        # States that belong together by symmetry stay together.
+        while 0 < count < len(self.rho) and self._degenerate(count, count - 1):
+            count += 1
+        count = max(count, 1)
+        return count, float(left_out[count])
+
+    def _degenerate(self, j: int, l: int) -> bool:
+        return abs(self.rho[j] - self.rho[l]) < 1e-7 * self.rho[l]
+
+    @cached_property
+    def psi(self) -> Float[np.ndarray, "P states"]:
+        """Every ψ_j."""
+        return np.array([self.state(j) for j in range(len(self.rho))])
+
+    def apply(self, v: Rows) -> Rows:
+        """T v in units of κ_0."""
+        return self.rows.apply(v) / self._found[0][0]

@@ -1,0 +1,73 @@
+"""Two fields on a strip.
+
+    G(r, x) = ⟨φ_{0,0} φ_{r,x}⟩ = Tr [φ_0 T^r φ_x T^{L-r}] / Z
+
+With T = T_P + T_Q of the states that are kept and the others (strip_states.py) the trace has four
+parts. P with P is a sum over pairs of states; where one side is Q, T itself is applied to Q φ_0 ψ_l,
+exactly; and Q with Q is what is left out: of order cut^L, max φ² Σ_Q ρ_j^L / Z at most.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from .strip_states import StripStates
+
+_NOTHING = 1e-17
+
+
+def two_point(states: StripStates, tolerance: float) -> tuple[Float[np.ndarray, "L W"], float]:
+    """(G, error): G(r, x) for every displacement along and across the strip."""
+    length, rows = states.length, states.rows
+    width = rows.width
+    count, left_out = states.leading(tolerance)
+    psi, rho = states.psi[:count], states.rho[:count]
+    first = rows.field(0)
+    elements = np.empty((count, count))  # ⟨ψ_j| φ_0 |ψ_l⟩
+    found = np.zeros((length, width))
+    for l, ket in enumerate(psi):
+        rest = first * ket
+        found[0] += rho[l] ** length * _with_every_field(states, rest * ket)
+        elements[:, l] = psi @ rest
+        rest -= elements[:, l] @ psi
+        for r in range(1, length):
+            rest = states.apply(rest)
+            here = _with_every_field(states, rest * ket)
+            found[r] += rho[l] ** (length - r) * here
+            found[length - r] += rho[l] ** (length - r) * np.roll(here[::-1], 1)
+            if np.abs(rest).max() < _NOTHING:
+                break
+    moved = elements
+    shift = _shift(states, count)
+    for x in range(width):
+        overlaps = elements * moved
+        for r in range(1, length):
+            found[r, x] += rho**r @ overlaps @ rho ** (length - r)
+        moved = shift.T @ moved @ shift
+    bound = float(np.max(rows.x**2)) * left_out
+    return found / states.excess, bound
+
+
+def _with_every_field(
+    states: StripStates, product: Float[np.ndarray, " states"]
+) -> Float[np.ndarray, " W"]:
+    """Σ φ_x product over all rows, for every x."""
+    product = product.reshape(states.rows.shape)
+    sums = []
+    for _ in range(states.rows.width):  # the first site is summed over last
+        ahead = product.sum(axis=tuple(range(1, product.ndim)))
+        sums.append(float(states.rows.x @ ahead))
+        product = np.moveaxis(product, 0, -1)
+    return np.array(sums)
+
+
+def _shift(states: StripStates, count: int) -> Float[np.ndarray, "P P"]:
+    """⟨ψ_j| S |ψ_l⟩, S moving rows by a site, so that φ_{x+1} = S^T φ_x S among these states."""
+    psi, rho = states.psi, states.rho
+    found = np.zeros((count, count))
+    for l in range(count):
+        moved = np.moveaxis(psi[l].reshape(states.rows.shape), 0, -1).reshape(-1)
+        near = np.flatnonzero(np.abs(rho[:count] - rho[l]) < 1e-6 * rho[l])
+        found[near, l] = psi[near] @ moved
+    return found
