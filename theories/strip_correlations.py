@@ -22,15 +22,23 @@ def two_point(states: StripStates, tolerance: float) -> tuple[Float[np.ndarray, 
     length, rows = states.length, states.rows
     width = rows.width
     count, left_out = states.leading(tolerance)
-    psi, rho = states.psi[:count], states.rho[:count]
-    first = rows.field(0)
-    elements = np.empty((count, count))  # ⟨ψ_j| φ_0 |ψ_l⟩
+    rho = states.rho[:count]
+    kept = [
+        (sector, members, states.components(sector, count))
+        for sector in states.sectors
+        if len(members := states.members(sector, count))
+    ]
+    first = rows.along(0, rows.x)
+    elements = np.zeros((count, count))  # ⟨ψ_j| φ_0 |ψ_l⟩
     found = np.zeros((length, width))
-    for l, ket in enumerate(psi):
-        rest = first * ket
+    for l in range(count):
+        ket = states.state(l)
+        rest = (first * ket.reshape(rows.shape)).reshape(-1)
         found[0] += rho[l] ** length * _with_every_field(states, rest * ket)
-        elements[:, l] = psi @ rest
-        rest -= elements[:, l] @ psi
+        for sector, members, psi in kept:
+            elements[members, l] = psi @ sector.project(rest)
+        for sector, members, psi in kept:
+            rest -= sector.spread(elements[members, l] @ psi)
         for r in range(1, length):
             rest = states.apply(rest)
             here = _with_every_field(states, rest * ket)
@@ -38,8 +46,7 @@ def two_point(states: StripStates, tolerance: float) -> tuple[Float[np.ndarray, 
             found[length - r] += rho[l] ** (length - r) * np.roll(here[::-1], 1)
             if np.abs(rest).max() < _NOTHING:
                 break
-    moved = elements
-    shift = _shift(states, count)
+    moved, shift = elements, _shift(states, count)
     for x in range(width):
         overlaps = elements * moved
         for r in range(1, length):
@@ -53,21 +60,24 @@ def _with_every_field(
     states: StripStates, product: Float[np.ndarray, " states"]
 ) -> Float[np.ndarray, " W"]:
     """Σ φ_x product over all rows, for every x."""
-    product = product.reshape(states.rows.shape)
+    n, width = len(states.rows.x), states.rows.width
+    left = width // 2
+    halves = product.reshape(n**left, -1)
     sums = []
-    for _ in range(states.rows.width):  # the first site is summed over last
-        ahead = product.sum(axis=tuple(range(1, product.ndim)))
-        sums.append(float(states.rows.x @ ahead))
-        product = np.moveaxis(product, 0, -1)
+    for part, sites in ((halves.sum(axis=1), left), (halves.sum(axis=0), width - left)):
+        part = part.reshape((n,) * sites)
+        for i in range(sites):
+            ahead = part.sum(axis=tuple(j for j in range(sites) if j != i))
+            sums.append(float(states.rows.x @ ahead))
     return np.array(sums)
 
 
 def _shift(states: StripStates, count: int) -> Float[np.ndarray, "P P"]:
     """⟨ψ_j| S |ψ_l⟩, S moving rows by a site, so that φ_{x+1} = S^T φ_x S among these states."""
-    psi, rho = states.psi, states.rho
+    rho = states.rho[:count]
     found = np.zeros((count, count))
     for l in range(count):
-        moved = np.moveaxis(psi[l].reshape(states.rows.shape), 0, -1).reshape(-1)
-        near = np.flatnonzero(np.abs(rho[:count] - rho[l]) < 1e-6 * rho[l])
-        found[near, l] = psi[near] @ moved
+        moved = np.moveaxis(states.state(l).reshape(states.rows.shape), 0, -1).reshape(-1)
+        for j in np.flatnonzero(np.abs(rho - rho[l]) < 1e-6 * rho[l]):
+            found[j, l] = states.state(j) @ moved
     return found

@@ -88,27 +88,31 @@ class RowMatrix:
 class Sector(NamedTuple):
     """Functions of a row that change by given signs under commuting symmetries.
 
-    Such a function is kept by its values at one state of every orbit. odd: whether it changes sign
-    under φ → -φ. representatives: these states. number: of every state, the number of its orbit.
-    factor: of every state, the sign by which it follows its orbit, over √size of the orbit; 0 where
-    no such function can be other than 0.
+    Such a function is kept by its values at one state of every orbit, times √size of the orbit:
+    orthonormal vectors stay so. signs: of the symmetries, φ → -φ the first where it is one; odd:
+    whether this changes the sign. representatives: a state of each orbit, the same in all sectors.
+    number: of every state, its orbit. follows: the sign by which it follows its orbit, 0 where no
+    such function can be other than 0. root: √size of each orbit.
     """
 
+    signs: tuple[int, ...]
     odd: bool
     representatives: Int[np.ndarray, " orbits"]
     number: Int[np.ndarray, " states"]
-    factor: Float[np.ndarray, " states"]
+    follows: Int[np.ndarray, " states"]
+    root: Float[np.ndarray, " orbits"]
 
     def spread(self, u: Float[np.ndarray, " orbits"]) -> Rows:
-        """The function of all states; orthonormal vectors stay so."""
-        return self.factor * u[self.number]
+        """The function of all states."""
+        return self.follows * (u / self.root)[self.number]
 
     def gather(self, v: Rows) -> Float[np.ndarray, " orbits"]:
-        """Its values at the orbits, of a function that is in the sector; `spread` undone."""
-        factor = self.factor[self.representatives]
-        return np.divide(
-            v[self.representatives], factor, out=np.zeros_like(factor), where=factor != 0
-        )
+        """What `spread` makes v of; v is in the sector."""
+        return self.follows[self.representatives] * v[self.representatives] * self.root
+
+    def project(self, v: Rows) -> Float[np.ndarray, " orbits"]:
+        """The same of the part of v that is in the sector."""
+        return np.bincount(self.number, self.follows * v, len(self.root)) / self.root
 
 
 def sectors(rows: RowMatrix) -> list[Sector]:
@@ -136,17 +140,15 @@ def sectors(rows: RowMatrix) -> list[Sector]:
     for chosen in choices:
         first = np.minimum(first, image(chosen))
     representatives = np.flatnonzero(first == identity)
-    number = np.searchsorted(representatives, first).astype(np.int32)
-    sizes = np.bincount(number)
-    found = []
-    for signs in choices:
-        # The mean of the signs by which a state comes to its representative.
-        factor = np.zeros(rows.states)
-        for chosen in choices:
-            sign = (-1.0) ** np.dot(signs, chosen)
-            factor += np.where(image(chosen) == first, sign, 0.0)
-        np.sign(factor, out=factor)
-        factor /= np.sqrt(sizes)[number]
-        odd = rows.even and signs[0] == 1
-        found.append(Sector(odd, representatives, number, factor))
-    return found
+    number = (np.cumsum(first == identity, dtype=np.int32) - 1)[first]
+    # The sum of the signs by which a state comes to its representative: 0 if they contradict.
+    follows = [np.zeros(rows.states, dtype=np.int8) for _ in choices]
+    for chosen in choices:
+        there = (image(chosen) == first).astype(np.int8)
+        for signs, total in zip(choices, follows, strict=True):
+            total += there if np.dot(signs, chosen) % 2 == 0 else -there
+    root = np.sqrt(np.bincount(number))
+    return [
+        Sector(signs, rows.even and signs[0] == 1, representatives, number, np.sign(total), root)
+        for signs, total in zip(choices, follows, strict=True)
+    ]

@@ -22,7 +22,7 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from .gauss import Nodes
 from .lanczos import leading_eigenvectors
@@ -59,7 +59,8 @@ class StripStates:
         rng = np.random.default_rng(0)
         scale = None
         found: list[tuple[float, Float[np.ndarray, " orbits"], Sector]] = []
-        for sector in sectors(self.rows):
+        self.sectors = sectors(self.rows)
+        for sector in self.sectors:
             start = sector.gather(sector.spread(rng.normal(size=len(sector.representatives))))
             values, vectors, above = leading_eigenvectors(
                 lambda u, sector=sector: sector.gather(self.rows.apply(sector.spread(u))),
@@ -122,10 +123,14 @@ class StripStates:
     def _degenerate(self, j: int, l: int) -> bool:
         return abs(self.rho[j] - self.rho[l]) < 1e-7 * self.rho[l]
 
-    @cached_property
-    def psi(self) -> Float[np.ndarray, "P states"]:
-        """Every ψ_j."""
-        return np.array([self.state(j) for j in range(len(self.rho))])
+    def components(self, sector: Sector, count: int) -> Float[np.ndarray, "P orbits"]:
+        """Of those of the first `count` states that are in `sector`, in order."""
+        found = [u for _, u, its in self._found[:count] if its is sector]
+        return np.array(found).reshape(-1, len(sector.root))
+
+    def members(self, sector: Sector, count: int) -> Int[np.ndarray, " P"]:
+        """The numbers of these states."""
+        return np.flatnonzero([its is sector for _, _, its in self._found[:count]])
 
     def apply(self, v: Rows) -> Rows:
         """T v in units of κ_0."""
