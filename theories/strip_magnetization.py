@@ -43,19 +43,18 @@ class Distribution(NamedTuple):
         # Negative k add the complex conjugate; k = 0 counts once.
         return (2 * np.real(series) - 1) / (2 * self.bound)
 
-    def mean(self, transform: Num[np.ndarray, " k"]) -> float:
-        """⟨f(M)⟩ from the integrals ∫ f(M) e^{-ikM} dM over (-B, B)."""
-        terms = np.real(self.characteristic * transform)
-        return float((2 * np.sum(terms) - terms[0]) / (2 * self.bound))
-
-    @property
-    def positive(self) -> float:
-        """P(M > 0)."""
+    def positive(self) -> tuple[float, float]:
+        """P(M > 0), and its error."""
         k, signs = self._modes()
-        return self.mean(np.append(self.bound, 1j * (signs - 1) / k))
+        return self._mean(np.append(self.bound, 1j * (signs - 1) / k))
 
-    def moment(self, power: int) -> float:
-        """⟨M^power⟩ for powers 1 … 4."""
+    def absolute(self) -> tuple[float, float]:
+        """⟨|M|⟩, and its error."""
+        k, signs = self._modes()
+        return self._mean(np.append(self.bound**2, 2 * (signs - 1) / k**2))
+
+    def moment(self, power: int) -> tuple[float, float]:
+        """⟨M^power⟩ for powers 1 … 4, and its error."""
         b = self.bound
         k, signs = self._modes()
         whole = (1 - (-1) ** (power + 1)) * b ** (power + 1) / (power + 1)
@@ -65,13 +64,13 @@ class Distribution(NamedTuple):
             3: 2j * b * signs * (b**2 / k - 6 / k**3),
             4: 8 * b * signs * (b**2 / k**2 - 6 / k**4),
         }[power]
-        return self.mean(np.append(whole, rest))
+        return self._mean(np.append(whole, rest))
 
-    @property
-    def absolute(self) -> float:
-        """⟨|M|⟩."""
-        k, signs = self._modes()
-        return self.mean(np.append(self.bound**2, 2 * (signs - 1) / k**2))
+    def _mean(self, transform: Num[np.ndarray, " k"]) -> tuple[float, float]:
+        """⟨f(M)⟩ from the integrals ∫ f(M) e^{-ikM} dM over (-B, B); Z itself has no error."""
+        terms = np.real(self.characteristic * transform)
+        value = (2 * np.sum(terms) - terms[0]) / (2 * self.bound)
+        return float(value), float(self.error * np.sum(np.abs(transform[1:])) / self.bound)
 
     def _modes(self) -> tuple[Grid, Grid]:
         """k = π/B, 2π/B, … and e^{ikB} there."""

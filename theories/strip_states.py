@@ -30,6 +30,7 @@ from .quadrature import Potential
 from .strip_rows import RowMatrix, Rows, Sector, sectors
 
 _RESIDUAL = 1e-12
+_HIGHEST_CUT = 0.2  # what is left out is to be gone in a few rows
 _MOST = 240  # vectors of a Lanczos basis, in each sector
 _LARGEST_TRACE = 1000  # states of the p rows whose trace bounds the rest
 EPSILON = 1e-14
@@ -37,7 +38,7 @@ EPSILON = 1e-14
 
 
 class StripStates:
-    """The eigenstates of a strip of `length` rows that are above `target`^(1/length).
+    """The eigenstates of a strip of `length` rows that are above `target`^(1/length), or more.
 
     rho: κ_j/κ_0, falling. odd: which states change sign under φ → -φ. log_scale: ln κ_0.
     excess: Z in units of κ_0^L. rest: a bound of what Q adds to it, as a part of Z.
@@ -55,7 +56,7 @@ class StripStates:
     ) -> None:
         self.nodes, self.length, self.even = nodes, length, even
         self.rows = RowMatrix(nodes, potential, stiffness, width, even)
-        cut = target ** (1 / length)
+        cut = min(target ** (1 / length), _HIGHEST_CUT)
         rng = np.random.default_rng(0)
         scale = None
         found: list[tuple[float, Float[np.ndarray, " orbits"], Sector]] = []
