@@ -5,8 +5,8 @@
 w(x) = e^{-v(x) - c x²} with v the one-site potential: what is left of e^{-S} is smooth, and n ≈ 8
 nodes integrate it to ten digits where a uniform grid takes a hundred. The recurrence of the
 polynomials that are orthogonal in w is found on a fine uniform grid, where the trapezoid rule is
-exact to rounding errors (Stieltjes); nodes and weights are the eigenvalues and first components of
-eigenvectors of its tridiagonal matrix (Golub & Welsch, Math. Comp. 23, 221).
+exact to rounding errors (Stieltjes); the nodes are the eigenvalues of its tridiagonal matrix
+(Golub & Welsch, Math. Comp. 23, 221), and 1/w_i = Σ_j p_j(x_i)².
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _POINTS = 8001
 
 
 class Nodes(NamedTuple):
-    """x: the nodes, rising. log_w: the logarithms of w_i e^{v(x_i)} = w_i / w(x_i) e^{-c x_i²}.
+    """x: the nodes, rising. log_w: ln [w_i / w(x_i)].
 
-    A sum over nodes with e^{log_w} is an integral dx of what goes as e^{-v(x)} with a smooth rest.
+    Σ_i e^{log_w} f(x_i) is ∫ f(x) dx of what is w(x) times something smooth.
     """
 
     x: Grid
@@ -60,11 +60,9 @@ def gauss_nodes(potential: Potential, c: float, n: int, even: bool) -> Nodes:
             q -= basis[: j + 1].T @ (basis[: j + 1] @ q)
         off[j] = np.linalg.norm(q)
         p = q / off[j]
-    x, vectors = eigh_tridiagonal(diagonal, off[:-1])
-    x = np.asarray(x)
+    x = np.asarray(eigh_tridiagonal(diagonal, off[:-1], eigvals_only=True))
     if even:
         x = (x - x[::-1]) / 2
-    # The Christoffel numbers 1 / Σ_j p_j(x_i)² have every digit where components lose theirs.
     log_total = np.log(weight.sum()) - values.min()
     log_w = log_total - np.log(_christoffel(diagonal, off, x))
     if even:
@@ -103,8 +101,9 @@ def _support(exponent: Potential) -> Grid:
     low, high = x[max(inside[0] - 1, 0)], x[min(inside[-1] + 1, _POINTS - 1)]
     low, high = (-max(-low, high), max(-low, high)) if -low == high else (low, high)
     grid = np.linspace(low, high, _POINTS)
-    bend = np.max(np.abs(np.diff(exponent(grid), 2)[exponent(grid)[1:-1] < exponent(grid).min() + 40]))
-    if bend > 0.3:
+    values = exponent(grid)
+    bends = np.abs(np.diff(values, 2))[values[1:-1] < values.min() + 40]
+    if not len(bends) or bends.max() > 0.3:
         raise LatticeFlowsError(
             "the wells are too deep for double precision: give smaller couplings"
         )

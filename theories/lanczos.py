@@ -15,6 +15,7 @@ from jaxtyping import Float
 from scipy.linalg import eigh_tridiagonal
 
 _EVERY = 6
+_BLOCK = 24
 
 
 def leading_eigenvectors(
@@ -31,21 +32,22 @@ def leading_eigenvectors(
     largest eigenvalue where that is None. A basis of `most` vectors that is not enough leaves some
     out: `above` is `cut` or, then, the value (in the same unit) above which all of them are there.
     """
-    basis = np.empty((min(most, 24), len(start)))
+    blocks: list[np.ndarray] = []  # of the basis; growing one array would copy it
     diagonal, off = [], []
     norm = float(np.linalg.norm(start))
     if norm == 0:
         return np.empty(0), np.empty((0, len(start))), cut
     v = start / norm
     for m in range(1, most + 1):
-        if m > len(basis):
-            more = np.empty((min(most, 2 * len(basis)) - len(basis), len(start)))
-            basis = np.concatenate([basis, more])
-        basis[m - 1] = v
+        filled = (m - 1) % _BLOCK
+        if filled == 0:
+            blocks.append(np.zeros((min(_BLOCK, most - m + 1), len(start))))
+        blocks[-1][filled] = v
         w = apply(v)
         diagonal.append(float(v @ w))
         for _ in range(2):
-            w -= basis[:m].T @ (basis[:m] @ w)
+            for block in blocks:
+                w -= (block @ w) @ block
         beta = float(np.linalg.norm(w))
         exhausted = m == len(start) or beta <= 1e-15 * max(diagonal)
         if m % _EVERY == 0 or m == most or exhausted:
@@ -55,7 +57,11 @@ def leading_eigenvectors(
             above = cut if exhausted else max(cut, float(max(unfinished, default=0.0)) / unit)
             if exhausted or m == most or (above == cut and values[0] < cut * unit):
                 keep = np.flatnonzero(values > above * unit)[::-1]
-                return values[keep], vectors[:, keep].T @ basis[:m], above
+                found = np.zeros((len(keep), len(start)))
+                for i, block in enumerate(blocks):
+                    part = vectors[_BLOCK * i : _BLOCK * (i + 1), keep]
+                    found += part.T @ block[: len(part)]
+                return values[keep], found, above
         off.append(beta)
         v = w / beta
     raise AssertionError("unreachable")

@@ -13,7 +13,7 @@ is n^W numbers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -23,17 +23,17 @@ from jaxtyping import Float
 from .errors import LatticeFlowsError
 from .quadrature import Grid
 from .shapes import Draws, Point
-from .strip_answers import Answer, StripAnswers, oriented, turned
+from .strip_answers import Answer, StripAnswers
+from .strip_derivatives import differences, log_z_derivatives
 from .strip_nodes import Choice, NodeChoice
 from .strip_sampling import StripSampler
-from .strip_states import EPSILON
 
 MAX_SECONDS = 600.0
 MAX_BYTES = 4e9
 MAX_LENGTH = 1024
 LEAST_NODES = 4
 MOST_NODES = 24
-_LARGE = 2 * 10**5
+_SMALL, _LARGE = 10**4, 10**6  # states; of more, fewer eigenvectors are kept
 # Of the difference between n and n - 1 nodes, which is mostly ten times the error of n.
 _KNOWN = 100
 
@@ -45,12 +45,12 @@ class Cost(NamedTuple):
     gigabytes: float
 
 
-def cost(shape: tuple[int, ...], n: int, magnetization: bool) -> Cost:
-    """Of `n` nodes a site: of P(M), or of all else."""
-    length, width = oriented(shape)
+def cost(length: int, width: int, n: int, magnetization: bool) -> Cost:
+    """Of `length` rows of `width` sites with `n` nodes each: of P(M), or of all else."""
     states = float(n) ** width
     apply = 1e-9 * states * (width * (0.6 * n + 2) + 15)
-    steps = 30 * 20 * min(length, 40) if magnetization else 500 + 100 * min(length, 40)
+    # 30 values of k, and for each of them 35 states that take half the length and come back.
+    steps = 30 * 35 * 0.75 * min(length, 40) if magnetization else 500 + 100 * min(length, 40)
     return Cost(apply * steps, 260e-9 * states)
 
 
@@ -58,8 +58,9 @@ class StripSolution:
     """The exact solution of a lattice theory on a torus of two dimensions; all in float64.
 
     nodes: n of each site; by default as many as `accuracy` (of log Z, and relative of moments)
-    needs. After construction `nodes` and, fewer where time is short, `magnetization_nodes` tell
-    them. Answers are found when they are first asked for; `observables` has all of them.
+    needs. along: the axis from row to row; the longer by default. After construction `nodes` tells
+    the nodes, and `magnetization_nodes` those for P(M): fewer where time is short. Answers are
+    found when they are first asked for; `observables` has all of them.
 
     Raises LatticeFlowsError for lattices that are no torus of two dimensions (or chain), for
     couplings that are invalid, and where one solution would take more than ten minutes or 4 GB:
@@ -72,6 +73,7 @@ class StripSolution:
         couplings: Point,
         *,
         nodes: int | None = None,
+        along: int | None = None,
         accuracy: float = 1e-7,
     ) -> None:
         if len(theory.shape) > 2:
@@ -79,7 +81,9 @@ class StripSolution:
                 f"exact answers are for two dimensions, not for shape {theory.shape}; "
                 "give two sides"
             )
-        self.length, self.width = oriented(theory.shape)
+        self.along = int(np.argmax(theory.shape)) if along is None else along
+        self.length = theory.shape[self.along]
+        self.width = theory.sites // self.length
         if self.length > MAX_LENGTH:
             raise LatticeFlowsError(
                 f"exact answers are for sides of {MAX_LENGTH} sites at most, not {self.length}"
@@ -103,10 +107,12 @@ class StripSolution:
     def _enough(self, accuracy: float, magnetization: bool) -> int:
         """The fewest nodes that are accurate, or the most that can be paid."""
         for n in range(LEAST_NODES, MOST_NODES + 1):
-            more = cost(self.theory.shape, n + 1, magnetization)
-            if more.seconds > MAX_SECONDS or more.gigabytes * 1e9 > MAX_BYTES:
+            more = cost(self.length, self.width, n + 1, magnetization)
+            if more.seconds > MAX_SECONDS / 3 or more.gigabytes * 1e9 > MAX_BYTES:
                 return n
-            if self._choices(n).error * self.theory.sites < accuracy:
+            # log Z sums up what the sites err by; averages have the error of one.
+            sites = 1 if magnetization else self.theory.sites
+            if self._choices(n).error * sites < accuracy:
                 return n
         return MOST_NODES
 
@@ -122,7 +128,7 @@ class StripSolution:
     def _refuse_dear(self, n: int) -> None:
         if n < 2:
             raise LatticeFlowsError(f"a site needs 2 nodes or more, not `nodes={n}`")
-        need = cost(self.theory.shape, n, False)
+        need = cost(self.length, self.width, n, False)
         if need.seconds > MAX_SECONDS or need.gigabytes * 1e9 > MAX_BYTES:
             raise LatticeFlowsError(
                 f"an exact solution on {self.theory.shape} would take {need.seconds:.2g} seconds "
@@ -133,24 +139,34 @@ class StripSolution:
 
     def _answers(self, n: int) -> StripAnswers:
         if n not in self._known:
-            target = 1e-12 if n**self.width < _LARGE else 1e-8
             self._known[n] = StripAnswers(
-                self.theory, self.couplings, self._choices(n), target
+                self.theory,
+                self.couplings,
+                self.along,
+                self._choices(n),
+                *self._targets(n**self.width),
             )
         return self._known[n]
 
-    def _told(self, name: str, *arguments: Any, nodes: int | None = None) -> Answer:
+    def _targets(self, states: int) -> tuple[float, float]:
+        """What eigenstates may leave out: of Z, and of ⟨e^{ikM}⟩."""
+        if states < _SMALL:
+            return 1e-11, 1e-8
+        if states < _LARGE:
+            return 1e-11, 1e-7
+        return 1e-9, 1e-5
+
+    def _told(self, answer: Callable[..., Answer], *arguments: Any) -> Answer:
         """An answer, and the sum of its errors."""
-        n = nodes or self.nodes
-        fine, coarse = (getattr(self._answers(m), name)(*arguments) for m in (n, n - 1))
+        fine, coarse = (answer(self._answers(n), *arguments) for n in (self.nodes, self.nodes - 1))
         return _together(fine, coarse)
 
     @cached_property
     def _all(self) -> dict[str, Answer]:
         n, m = self.nodes, self.magnetization_nodes
         found = {}
-        for name, nodes in (("of_fields", n), ("of_magnetization", m)):
-            fine, coarse = (getattr(self._answers(k), name)() for k in (nodes, nodes - 1))
+        for of, nodes in ((StripAnswers.of_fields, n), (StripAnswers.of_magnetization, m)):
+            fine, coarse = (of(self._answers(k)) for k in (nodes, nodes - 1))
             found |= {key: _together(fine[key], coarse[key]) for key in fine}
         gap, error = self.gap
         found["energy_gap"] = gap, error
@@ -159,7 +175,7 @@ class StripSolution:
 
     @cached_property
     def _log_z(self) -> Answer:
-        return self._told("log_z")
+        return self._told(StripAnswers.log_z)
 
     @property
     def log_z(self) -> float:
@@ -174,26 +190,26 @@ class StripSolution:
     @property
     def strip_log_z_density(self) -> Answer:
         """(log Z per site, error) of the strip of `width` that goes on for ever."""
-        return self._told("log_z_density")
+        return self._told(StripAnswers.log_z_density)
 
     @property
     def strip_gap(self) -> Answer:
         """(ln κ_0/κ_1, error) of the strip of `width`: the decay along its endless side."""
-        return self._told("gap")
+        return self._told(StripAnswers.gap)
 
     @cached_property
     def gap(self) -> Answer:
         """(ln κ_0/κ_1, error) of slices across the first direction; NaN where it is too dear."""
-        if not turned(self.theory.shape):
+        if self.along == 0:
             return self.strip_gap
-        other = type(self.theory)(self.theory.shape[::-1][:1] * 2)
-        if cost(other.shape, self.nodes, False).seconds > MAX_SECONDS:
+        try:
+            return StripSolution(self.theory, self.couplings, nodes=self.nodes, along=0).strip_gap
+        except LatticeFlowsError:  # it says what it would take
             return np.nan, np.nan
-        return StripSolution(other, self.couplings, nodes=self.nodes).strip_gap
 
     def moment(self, power: int) -> Answer:
         """(⟨φ^power⟩, error) of one site."""
-        return self._told("moment", power)
+        return self._told(StripAnswers.moment, power)
 
     def two_point(self) -> Answer:
         """(⟨φ_0 φ_x⟩ for every displacement x, error), arrays of the lattice's shape."""
@@ -203,7 +219,7 @@ class StripSolution:
 
     def correlator(self) -> Float[np.ndarray, " L"]:
         """⟨φ̄_0 φ̄_r⟩ of the means of slices across the first direction, for every r."""
-        return self._told("correlator")[0]
+        return self._told(StripAnswers.correlator)[0]
 
     def connected_correlator(self) -> Float[np.ndarray, " L"]:
         """C(r) = ⟨φ̄_0 φ̄_r⟩ - ⟨φ⟩²."""
@@ -211,7 +227,7 @@ class StripSolution:
 
     def correlator_gaps(self) -> Float[np.ndarray, " r"]:
         """Δ(r) = arcosh((C(r-1) + C(r+1)) / 2C(r)) for r = 1 … half-way; NaN where not known."""
-        value, error = self._told("correlator")
+        value, error = self._told(StripAnswers.correlator)
         mean, more = self.moment(1)
         connected, error = value - mean**2, error + 2 * abs(mean) * more
         r = np.arange(1, len(value) // 2 + 1)
@@ -220,20 +236,37 @@ class StripSolution:
         ratio = bend / np.where(lost, np.nan, connected[r])
         return 2 * np.arcsinh(np.sqrt(ratio) / 2)
 
-    def magnetization_distribution(self, points: int = 801) -> tuple[Grid, Grid, Grid]:
-        """(M, P(M), error): the probability density of M on a uniform grid of `points` values."""
+    def magnetization_distribution(self, points: int | Grid = 801) -> tuple[Grid, Grid, Grid]:
+        """(M, P(M), error): the probability density of M, and what each value errs by.
+
+        On a uniform grid of `points` values where M can be, or at `points` themselves.
+        """
         n = self.magnetization_nodes
         fine, coarse = (self._answers(m).distribution for m in (n, n - 1))
-        m = np.linspace(-fine.bound, fine.bound, points)
-        density = fine.density(m)
-        inside = np.abs(m) <= coarse.bound
-        other = np.where(inside, coarse.density(np.where(inside, m, 0.0)), 0.0)
-        rest = fine.error * len(fine.characteristic) / fine.bound
+        bound = fine.bound
+        m = np.linspace(-bound, bound, points) if isinstance(points, int) else points
+        density, other = fine.density(m), coarse.density(m)
+        rest = fine.error * len(fine.characteristic) / bound
         return m, density, np.abs(density - other) + rest
 
     def log_z_derivatives(self) -> dict[str, Answer]:
         """(∂ log Z, error) by each coupling: -⟨∂S⟩."""
-        return _derivatives(self)
+        fine, coarse = (log_z_derivatives(self._answers(n)) for n in (self.nodes, self.nodes - 1))
+        return {name: _together(fine[name], coarse[name]) for name in fine}
+
+    def derivatives(self) -> dict[str, dict[str, Answer]]:
+        """(∂⟨O⟩, error) by each coupling, of every observable O; eight more solutions of each."""
+        found = [
+            differences(self._answers(n), self._choices(n), self._targets(n**self.width))
+            for n in (self.nodes, self.nodes - 1)
+        ]
+        fine, coarse = found
+        return {
+            coupling: {
+                name: _together(answer, coarse[coupling][name]) for name, answer in of.items()
+            }
+            for coupling, of in fine.items()
+        }
 
     def observables(self) -> dict[str, Any]:
         """Every exact observable by its usual name; `correlator` is an array, by distance.
@@ -267,7 +300,7 @@ class StripSolution:
         phi = self._sampler.sample(rng, n)
         if len(self.theory.shape) == 1:
             return phi[:, :, 0]
-        return phi.transpose(0, 2, 1) if turned(self.theory.shape) else phi
+        return phi.transpose(0, 2, 1) if self.along else phi
 
 
 def _together(fine: Answer, coarse: Answer) -> Answer:
@@ -276,35 +309,3 @@ def _together(fine: Answer, coarse: Answer) -> Answer:
     nodes = np.abs(value - coarse[0])
     total = nodes + error
     return value, (float(total) if np.ndim(total) == 0 else total)
-
-
-def _derivatives(solution: StripSolution) -> dict[str, Answer]:
-    """-⟨∂S⟩: the action is differentiated by differences of fourth order, with nothing else."""
-    theory, at = solution.theory, solution.couplings
-    found = {}
-    for name, value in at._asdict().items():
-        step = 1e-3 * (abs(value) or 1.0)
-
-        def difference(function: Any, name: str = name, value: float = value, h: float = step) -> Any:
-            near, far = (
-                function(at._replace(**{name: value + s * h}))
-                - function(at._replace(**{name: value - s * h}))
-                for s in (1, 2)
-            )
-            return (8 * near - far) / (12 * h)
-
-        def answer(n: int, difference: Any = difference) -> Answer:
-            answers = solution._answers(n)
-            x = answers.states.nodes.x
-            site, error = answers.site(difference(lambda c: theory.potential(x, c)))
-            stiffness = float(difference(lambda c: float(theory.stiffness(c))))
-            bonds, more = answers.bonds() if stiffness else (0.0, 0.0)
-            volume = theory.sites
-            rounding = 1e3 * EPSILON * (abs(site) + abs(stiffness * bonds))
-            return (
-                -volume * (site + stiffness * bonds),
-                volume * (error + abs(stiffness) * more + rounding),
-            )
-
-        found[name] = _together(answer(solution.nodes), answer(solution.nodes - 1))
-    return found

@@ -23,17 +23,27 @@ Answer = tuple[Any, Any]
 
 
 class StripAnswers:
-    """Of a theory whose `shape` is that of a torus or a chain; rows lie across the longer side.
+    """Of a theory whose `shape` is that of a torus or a chain; rows lie across the axis `along`.
 
-    target: the part of Z that is left out, or less.
+    target: the part of Z that is left out, or less; magnetization_target: of ⟨e^{ikM}⟩, for which
+    every state that is kept costs more.
     """
 
-    def __init__(self, theory: Any, couplings: Any, choice: Choice, target: float) -> None:
+    def __init__(
+        self,
+        theory: Any,
+        couplings: Any,
+        along: int,
+        choice: Choice,
+        target: float,
+        magnetization_target: float,
+    ) -> None:
         self.theory, self.couplings, self.choice = theory, couplings, choice
         self.even = bool(theory.is_symmetric(couplings))
         self.stiffness = float(theory.stiffness(couplings))
-        self._target = target
-        length, width = oriented(theory.shape)
+        self._target, self._magnetization_target = target, magnetization_target
+        self.along, length = along, theory.shape[along]
+        width = theory.sites // length
         nodes = gauss_nodes(self.potential, choice.c, choice.n, self.even)
         self.states = StripStates(
             nodes, self.potential, self.stiffness, width, length, self.even, target
@@ -76,7 +86,7 @@ class StripAnswers:
         found, error = two_point(self.states, self._target)
         if len(self.theory.shape) == 1:
             return found[:, 0], error
-        return (found.T if turned(self.theory.shape) else found), error
+        return (found.T if self.along else found), error
 
     def correlator(self) -> Answer:
         """⟨φ̄_0 φ̄_r⟩ of the means of slices across the first direction."""
@@ -109,7 +119,7 @@ class StripAnswers:
     @cached_property
     def distribution(self) -> Distribution:
         """Of M."""
-        return magnetization_distribution(self.states, self._target)
+        return magnetization_distribution(self.states, self._magnetization_target)
 
     def of_magnetization(self) -> dict[str, Answer]:
         """What is known from P(M) alone."""
@@ -118,6 +128,7 @@ class StripAnswers:
         m4, m4_error = found.moment(4)
         size, size_error = found.absolute()
         volume = self.theory.sites
+        positive, positive_error = found.positive()
         binder = 1 - m4 / (3 * m2**2)
         binder_error = (1 - binder) * (m4_error / m4 + 2 * m2_error / m2)
         return {
@@ -129,7 +140,9 @@ class StripAnswers:
             "binder_cumulant": (
                 (0.0, 0.0) if self.even and self.theory.is_free else (binder, binder_error)
             ),
-            "positive_mode_weight": (0.5, 0.0) if self.even else found.positive(),
+            "positive_mode_weight": (
+                (0.5, 0.0) if self.even else (min(max(positive, 0.0), 1.0), positive_error)
+            ),
         }
 
     def of_fields(self) -> dict[str, Answer]:
@@ -143,13 +156,3 @@ class StripAnswers:
             "correlator": self.correlator(),
             "log_z": self.log_z(),
         }
-
-
-def oriented(shape: tuple[int, ...]) -> tuple[int, int]:
-    """(L, W): the longer side and the shorter; W is 1 of a chain."""
-    return (shape[0], 1) if len(shape) == 1 else (max(shape), min(shape))
-
-
-def turned(shape: tuple[int, ...]) -> bool:
-    """Whether rows lie along the first direction, not across it."""
-    return len(shape) == 2 and shape[0] < shape[1]

@@ -3,8 +3,8 @@
     G(r, x) = ⟨φ_{0,0} φ_{r,x}⟩ = Tr [φ_0 T^r φ_x T^{L-r}] / Z
 
 With T = T_P + T_Q of the states that are kept and the others (strip_states.py) the trace has four
-parts. P with P is a sum over pairs of states; where one side is Q, T itself is applied to Q φ_0 ψ_l,
-exactly; and Q with Q is what is left out: of order cut^L, max φ² Σ_Q ρ_j^L / Z at most.
+parts. P with P is a sum over pairs of states. Where one side is Q, T itself is applied to
+Q φ_0 ψ_l, exactly. Q with Q is left out: it is max φ² Σ_Q ρ_j^L / Z at most.
 """
 
 from __future__ import annotations
@@ -78,6 +78,6 @@ def _shift(states: StripStates, count: int) -> Float[np.ndarray, "P P"]:
     found = np.zeros((count, count))
     for l in range(count):
         moved = np.moveaxis(states.state(l).reshape(states.rows.shape), 0, -1).reshape(-1)
-        for j in np.flatnonzero(np.abs(rho - rho[l]) < 1e-6 * rho[l]):
+        for j in np.flatnonzero(np.abs(rho - rho[l]) < 1e-6 * rho[l]).tolist():
             found[j, l] = states.state(j) @ moved
     return found

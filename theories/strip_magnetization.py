@@ -2,7 +2,7 @@
 
     ⟨e^{ikM}⟩ = Tr (T D_k)^L / Tr T^L,    D_k = Π_i e^{ikφ_i/V} of a row,
 
-by the returns F_m to the states that are kept (strip_states.py), whose error is Σ_Q ρ_j^L / Z. On
+by the returns F_m to the states that are kept (strip_states.py), whose error is 2 Σ_Q ρ_j^L / Z. On
 the nodes |M| ≤ B, the largest of them, so k = 0, π/B, 2π/B, … give a Fourier series of P(M) until
 ⟨e^{ikM}⟩ has vanished, and with it every average: ⟨|M|⟩, P(M > 0), ⟨M^p⟩.
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Complex, Float, Num
+from jaxtyping import Complex, Num
 
 from .quadrature import Grid
 from .strip_rows import Sector
@@ -37,11 +37,11 @@ class Distribution(NamedTuple):
     error: float
 
     def density(self, m: Grid) -> Grid:
-        """P(M) at each of `m`, |m| ≤ B."""
+        """P(M) at each of `m`; 0 beyond B."""
         k = np.pi / self.bound * np.arange(len(self.characteristic))
         series = np.exp(-1j * np.outer(m, k)) @ self.characteristic
         # Negative k add the complex conjugate; k = 0 counts once.
-        return (2 * np.real(series) - 1) / (2 * self.bound)
+        return np.where(np.abs(m) <= self.bound, (2 * np.real(series) - 1) / (2 * self.bound), 0.0)
 
     def positive(self) -> tuple[float, float]:
         """P(M > 0), and its error."""
@@ -82,7 +82,7 @@ def magnetization_distribution(states: StripStates, tolerance: float) -> Distrib
     """P(M), each Fourier coefficient with an error below `tolerance` where the states suffice."""
     bound = float(np.max(np.abs(states.rows.x)))
     count, error = states.leading(tolerance)
-    error = max(error, 1e-13)
+    error = 2 * max(error, 1e-13)
     found: list[complex] = [1.0]
     before = np.inf
     while len(found) < _MOST:
@@ -105,7 +105,9 @@ def characteristic(states: StripStates, k: float, count: int) -> complex:
     blocks: dict[tuple[int, ...], list[Sector]] = {}
     for sector in states.sectors:  # D_k mixes odd and even ones only
         blocks.setdefault(sector.signs[1:] if states.even else sector.signs, []).append(sector)
-    return sum(_in_block(states, k, block, count) for block in blocks.values()) / states.excess
+    # As a part of what these states have at k = 0: the others are taken to be like them.
+    whole = float(np.sum(states.rho[:count] ** states.length))
+    return sum(_in_block(states, k, block, count) for block in blocks.values()) / whole
 
 
 def _in_block(states: StripStates, k: float, block: list[Sector], count: int) -> complex:
@@ -161,8 +163,8 @@ def _in_block(states: StripStates, k: float, block: list[Sector], count: int) ->
     return complex(sum(traces))
 
 
-def _apply(states: StripStates, block: list[Sector], v: Num[np.ndarray, "S o"]) -> Any:
-    """T v, all sectors of the block at once."""
+def _apply(states: StripStates, block: list[Sector], v: Any) -> Any:
+    """T v, all sectors of the block at once; v is (sectors, orbits)."""
     if np.iscomplexobj(v):
         return _apply(states, block, v.real) + 1j * _apply(states, block, v.imag)
     found = states.apply(np.sum([s.spread(u) for s, u in zip(block, v, strict=True)], axis=0))

@@ -52,11 +52,11 @@ class NodeChoice:
         return min(choices, key=lambda choice: choice.error)
 
     @cached_property
-    def _reference(self) -> Float[np.ndarray, "3"]:
+    def _reference(self) -> Float[np.ndarray, " 3"]:
         c = 2 * self._stiffness
         return self._answers(gauss_nodes(self._potential, c, _REFERENCE, self._even))
 
-    def _answers(self, nodes: Nodes) -> Float[np.ndarray, "3"]:
+    def _answers(self, nodes: Nodes) -> Float[np.ndarray, " 3"]:
         """log Z per site, ln ⟨φ²⟩ and ln ⟨φ⁴⟩."""
         rows = RowMatrix(nodes, self._potential, self._stiffness, self._width, self._even)
         values, vectors = np.linalg.eigh(rows.matrix())

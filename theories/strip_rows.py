@@ -23,7 +23,7 @@ from jaxtyping import Float, Int
 from .gauss import Nodes
 from .quadrature import Potential
 
-Rows = Float[np.ndarray, "states"]
+Rows = Float[np.ndarray, " states"]
 """A function of a row: its values at all n^W combinations of nodes, the first site slowest."""
 
 
@@ -53,7 +53,7 @@ class RowMatrix:
         self.log_scale = 2 * stiffness * bound**2 * width - least
         self.diagonal = np.exp((least - action) / 2).reshape(-1)
 
-    def along(self, site: int, values: Float[np.ndarray, " n"]) -> Float[np.ndarray, "..."]:
+    def along(self, site: int, values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " *spread"]:
         """A function of one site of the row, as an array that spreads over all of `shape`."""
         return values.reshape([-1 if i == site else 1 for i in range(self.width)])
 

@@ -5,13 +5,13 @@ T^h(0, ·) T^{L-h}(0, ·), and the others from there back to row 0, each from T(
 the power of T that is left. Then every site leaves its node: sites without a common bond are drawn
 afresh, continuously, from p(φ_i | neighbours), until each has been redrawn once.
 
-A site on the nodes, its neighbours' sum f held, has the weight Q(f) = Σ_i w_i e^{-z a x_i² + 2 a f x_i}
-where the integral I(f) over the line is exact (z bonds a site). Redrawing it multiplies the density by
-Q/I, so what has been redrawn has the weight
+The sum of a site's weight over the nodes, its z neighbours' sum f held, is
 
-    w = Π_i I(f_i) / Q(f_i),
+    Q(f) = Σ_i w_i e^{-z a x_i² + 2 a f x_i},    not    I(f) = ∫ e^{-v(x) - z a x² + 2 a f x} dx.
 
-and accepting it with a probability ∝ w leaves p itself, however few the nodes are.
+A site that is drawn afresh, from a density with I, thus brings a factor Q/I into the density of all
+others, and draws have the weight w = Π_i I(f_i) / Q(f_i), f_i as it was when site i was drawn.
+Accepting them with probabilities ∝ w leaves p itself, however few the nodes are.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ class StripSampler:
             -self._potential(x) - own * x**2 + 2 * stiffness * np.outer(f, x)
         )
         log_q = _log_sum(
-            nodes.log_w - self._potential(nodes.x) - own * nodes.x**2
+            nodes.log_w
+            - self._potential(nodes.x)
+            - own * nodes.x**2
             + 2 * stiffness * np.outer(f, nodes.x)
         )
         self._log_ratio = CubicSpline(f, log_i - log_q)

@@ -65,7 +65,11 @@ class StripStates:
             start = sector.gather(sector.spread(rng.normal(size=len(sector.representatives))))
             values, vectors, above = leading_eigenvectors(
                 lambda u, sector=sector: sector.gather(self.rows.apply(sector.spread(u))),
-                start, cut, scale, _MOST, _RESIDUAL,
+                start,
+                cut,
+                scale,
+                _MOST,
+                _RESIDUAL,
             )
             scale = float(values[0]) if scale is None else scale
             cut = max(cut, above)
@@ -122,7 +126,7 @@ class StripStates:
         return count, float(left_out[count])
 
     def _degenerate(self, j: int, l: int) -> bool:
-        return abs(self.rho[j] - self.rho[l]) < 1e-7 * self.rho[l]
+        return bool(abs(self.rho[j] - self.rho[l]) < 1e-7 * self.rho[l])
 
     def components(self, sector: Sector, count: int) -> Float[np.ndarray, "P orbits"]:
         """Of those of the first `count` states that are in `sector`, in order."""
