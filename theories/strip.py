@@ -4,7 +4,7 @@ A torus of L × W sites is a chain of L rows, Z = Tr T^L, with T on Gauss nodes 
 (gauss.py, strip_rows.py). Two things are not exact, and both are told with every number:
 
 - the nodes. Their error falls faster than exponentially in their number n: every answer is computed
-  with n - 1, too, and the difference is what that one errs by.
+  with n - 1 and n - 2, too, and the differences are what those err by.
 - the eigenstates that are left out, which are bounded (strip_states.py).
 
 There are as many nodes as the accuracy asks for, or as time and memory allow: a function of a row
@@ -126,8 +126,8 @@ class StripSolution:
         return {}
 
     def _refuse_dear(self, n: int) -> None:
-        if n < 2:
-            raise LatticeFlowsError(f"a site needs 2 nodes or more, not `nodes={n}`")
+        if n < LEAST_NODES:
+            raise LatticeFlowsError(f"a site needs {LEAST_NODES} nodes or more, not `nodes={n}`")
         need = cost(self.length, self.width, n, False)
         if need.seconds > MAX_SECONDS or need.gigabytes * 1e9 > MAX_BYTES:
             raise LatticeFlowsError(
@@ -148,6 +148,10 @@ class StripSolution:
             )
         return self._known[n]
 
+    def _levels(self, n: int) -> list[StripAnswers]:
+        """Of n, n - 1 and n - 2 nodes."""
+        return [self._answers(n - less) for less in range(3)]
+
     def _targets(self, states: int) -> tuple[float, float]:
         """What eigenstates may leave out: of Z, and of ⟨e^{ikM}⟩."""
         if states < _SMALL:
@@ -158,16 +162,15 @@ class StripSolution:
 
     def _told(self, answer: Callable[..., Answer], *arguments: Any) -> Answer:
         """An answer, and the sum of its errors."""
-        fine, coarse = (answer(self._answers(n), *arguments) for n in (self.nodes, self.nodes - 1))
-        return _together(fine, coarse)
+        return _together([answer(one, *arguments) for one in self._levels(self.nodes)])
 
     @cached_property
     def _all(self) -> dict[str, Answer]:
         n, m = self.nodes, self.magnetization_nodes
         found = {}
         for of, nodes in ((StripAnswers.of_fields, n), (StripAnswers.of_magnetization, m)):
-            fine, coarse = (of(self._answers(k)) for k in (nodes, nodes - 1))
-            found |= {key: _together(fine[key], coarse[key]) for key in fine}
+            levels = [of(answers) for answers in self._levels(nodes)]
+            found |= {name: _together([level[name] for level in levels]) for name in levels[0]}
         gap, error = self.gap
         found["energy_gap"] = gap, error
         found["correlation_length"] = 1 / gap, error / gap**2
@@ -213,9 +216,8 @@ class StripSolution:
 
     def two_point(self) -> Answer:
         """(⟨φ_0 φ_x⟩ for every displacement x, error), arrays of the lattice's shape."""
-        pairs = [self._answers(n).two_point for n in (self.nodes, self.nodes - 1)]
-        (fine, error), (coarse, _) = pairs
-        return fine, np.abs(fine - coarse) + error
+        found = [answers.two_point for answers in self._levels(self.nodes)]
+        return _together([(pairs, np.full_like(pairs, error)) for pairs, error in found])
 
     def correlator(self) -> Float[np.ndarray, " L"]:
         """⟨φ̄_0 φ̄_r⟩ of the means of slices across the first direction, for every r."""
@@ -241,31 +243,26 @@ class StripSolution:
 
         On a uniform grid of `points` values where M can be, or at `points` themselves.
         """
-        n = self.magnetization_nodes
-        fine, coarse = (self._answers(m).distribution for m in (n, n - 1))
-        bound = fine.bound
+        found = [answers.distribution for answers in self._levels(self.magnetization_nodes)]
+        bound, error = found[0].bound, found[0].error
         m = np.linspace(-bound, bound, points) if isinstance(points, int) else points
-        density, other = fine.density(m), coarse.density(m)
-        rest = fine.error * len(fine.characteristic) / bound
-        return m, density, np.abs(density - other) + rest
+        rest = np.full(len(m), error * len(found[0].characteristic) / bound)
+        return m, *_together([(one.density(m), rest) for one in found])
 
     def log_z_derivatives(self) -> dict[str, Answer]:
         """(∂ log Z, error) by each coupling: -⟨∂S⟩."""
-        fine, coarse = (log_z_derivatives(self._answers(n)) for n in (self.nodes, self.nodes - 1))
-        return {name: _together(fine[name], coarse[name]) for name in fine}
+        levels = [log_z_derivatives(answers) for answers in self._levels(self.nodes)]
+        return {name: _together([level[name] for level in levels]) for name in levels[0]}
 
     def derivatives(self) -> dict[str, dict[str, Answer]]:
-        """(∂⟨O⟩, error) by each coupling, of every observable O; eight more solutions of each."""
-        found = [
-            differences(self._answers(n), self._choices(n), self._targets(n**self.width))
-            for n in (self.nodes, self.nodes - 1)
+        """(∂⟨O⟩, error) by each coupling, of every observable O: five solutions for each."""
+        levels = [
+            differences(answers, self._targets(answers.states.rows.states))
+            for answers in self._levels(self.nodes)
         ]
-        fine, coarse = found
         return {
-            coupling: {
-                name: _together(answer, coarse[coupling][name]) for name, answer in of.items()
-            }
-            for coupling, of in fine.items()
+            coupling: {name: _together([level[coupling][name] for level in levels]) for name in of}
+            for coupling, of in levels[0].items()
         }
 
     def observables(self) -> dict[str, Any]:
@@ -303,9 +300,11 @@ class StripSolution:
         return phi.transpose(0, 2, 1) if self.along else phi
 
 
-def _together(fine: Answer, coarse: Answer) -> Answer:
-    """The finer answer, and its error: of the states left out, and of the nodes."""
-    value, error = fine
-    nodes = np.abs(value - coarse[0])
-    total = nodes + error
+def _together(levels: list[Answer]) -> Answer:
+    """The answer of most nodes, and its error: of the states left out, and of the nodes.
+
+    Where two numbers of nodes agree by chance the third tells.
+    """
+    value, error = levels[0]
+    total = error + np.abs(value - levels[1][0]) + np.abs(value - levels[2][0]) / 8
     return value, (float(total) if np.ndim(total) == 0 else total)

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from .strip_answers import Answer, StripAnswers
-from .strip_nodes import Choice
 from .strip_states import EPSILON
 
 _STEP = 2e-3
@@ -39,14 +38,14 @@ def log_z_derivatives(answers: StripAnswers) -> dict[str, Answer]:
 
 
 def differences(
-    answers: StripAnswers, choice: Choice, targets: tuple[float, float]
+    answers: StripAnswers, targets: tuple[float, float]
 ) -> dict[str, dict[str, Answer]]:
     """(∂⟨O⟩, error) by each coupling, of all that the answers have."""
     found: dict[str, dict[str, Answer]] = {}
     for coupling in answers.couplings._fields:
 
         def solve(couplings: Any) -> dict[str, Answer]:
-            there = StripAnswers(answers.theory, couplings, answers.along, choice, *targets)
+            there = StripAnswers(answers.theory, couplings, answers.along, answers.choice, *targets)
             return there.of_fields() | there.of_magnetization()
 
         solved: dict[Any, dict[str, Answer]] = {}
