@@ -33,7 +33,7 @@ def assert_averages(samples: np.ndarray, expected: np.ndarray | float) -> None:
     [((4, 4), BROKEN), ((3, 5), SHIFTED), ((3, 2), SHIFTED), ((2, 2), BROKEN)],
 )
 def test_samples_have_the_exact_distribution(shape, couplings, rng):
-    n = 3000
+    n = 2000
     exact = StripSolution(Phi4(shape), couplings, accuracy=1e-4)
     phi = exact.sample(rng, n)
     assert phi.shape == (n, *shape) and phi.dtype == np.float64

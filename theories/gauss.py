@@ -96,7 +96,9 @@ def _support(exponent: Potential) -> Grid:
             break
         reach *= 1.5
         if reach > 1e8:
-            raise LatticeFlowsError("the field is not bound by its potential")
+            raise LatticeFlowsError(
+                "the field is not bound by its potential, or beyond 1e8: give smaller couplings"
+            )
     inside = np.flatnonzero(values < _LOG_TAIL)
     low, high = x[max(inside[0] - 1, 0)], x[min(inside[-1] + 1, _POINTS - 1)]
     low, high = (-max(-low, high), max(-low, high)) if -low == high else (low, high)

@@ -108,7 +108,7 @@ class StripSampler:
         found = np.empty((n, length), dtype=np.intp)
         found[:, 0] = _choose(self._first, rng.random(n))
         half = length // 2
-        for start in np.unique(found[:, 0]):
+        for start in np.unique(found[:, 0]).tolist():
             ahead = [rows.column(start)]  # T, T², … of row 0
             while len(ahead) < length - half:
                 ahead.append(rows.apply(ahead[-1] / ahead[-1].max()))
@@ -117,11 +117,11 @@ class StripSampler:
             found[which, half] = _choose(middle, rng.random(len(which)))
             for draw in which:
                 for path in (range(half - 1, 0, -1), range(half + 1, length)):
-                    here = found[draw, half]
+                    here = int(found[draw, half])
                     for row in path:
                         left = min(row, length - row) - 1
                         weight = np.cumsum(rows.column(here) * ahead[left])
-                        here = _choose(weight, rng.random(1))[0]
+                        here = int(_choose(weight, rng.random(1))[0])
                         found[draw, row] = here
         return np.stack(np.unravel_index(found, rows.shape), axis=-1)
 
