@@ -288,7 +288,7 @@ class StripSolution:
     def _sampler(self) -> StripSampler:
         """With as few nodes as serve: what they err by is taken off by the weights."""
         n = self.nodes
-        while n > LEAST_NODES and self._choices(n - 1).error * self.theory.sites < 0.1:
+        while n > LEAST_NODES and self._choices(n - 1).error * self.theory.sites < 0.01:
             n -= 1
         return StripSampler(self._answers(n).states, self._potential, self._stiffness)
 

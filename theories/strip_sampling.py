@@ -16,6 +16,7 @@ Accepting them with probabilities ∝ w leaves p itself, however few the nodes a
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -37,10 +38,7 @@ class Drawn(NamedTuple):
 
 
 class StripSampler:
-    """Draws of a strip of rows whose leading states are known.
-
-    largest: w above which a draw counts as w = e^largest; the largest of 256 draws made first.
-    """
+    """Draws of a strip of rows whose leading states are known."""
 
     def __init__(self, states: StripStates, potential: Potential, stiffness: float) -> None:
         self.states, self._stiffness = states, stiffness
@@ -85,15 +83,21 @@ class StripSampler:
             phi[:, colour] = draw_sites(rng, fields, self._x, self._potential, self._stiffness)
         return Drawn(phi, log_w)
 
+    @cached_property
+    def largest(self) -> float:
+        """ln of the weight above which a draw counts as one of this weight.
+
+        The largest of a few hundred: what is above is rare, and above by little.
+        """
+        return float(self.weighted(np.random.default_rng(0), _PILOT).log_w.max())
+
     def sample(self, rng: np.random.Generator, n: int) -> Float[np.ndarray, "{n} L W"]:
         """n independent configurations."""
-        pilot = self.weighted(rng, min(n, _PILOT)).log_w
-        largest = float(pilot.max())
         kept: list[np.ndarray] = []
         missing = n
         while missing:
             drawn = self.weighted(rng, missing)
-            accept = np.log(rng.random(missing)) < drawn.log_w - largest
+            accept = np.log(rng.random(missing)) < drawn.log_w - self.largest
             kept.append(drawn.phi[accept])
             missing -= int(accept.sum())
         return np.concatenate(kept)
