@@ -30,16 +30,16 @@ def assert_averages(samples: np.ndarray, expected: np.ndarray | float) -> None:
 
 @pytest.mark.parametrize(
     ("shape", "couplings"),
-    [((4, 4), BROKEN), ((3, 5), SHIFTED), ((3, 2), SHIFTED), ((2, 2), BROKEN)],
+    [((3, 4), BROKEN), ((3, 5), SHIFTED), ((3, 2), SHIFTED), ((2, 2), BROKEN)],
 )
 def test_samples_have_the_exact_distribution(shape, couplings, rng):
     n = 2000
-    exact = StripSolution(Phi4(shape), couplings, accuracy=1e-4)
+    exact = StripSolution(Phi4(shape), couplings, accuracy=1e-6)
     phi = exact.sample(rng, n)
     assert phi.shape == (n, *shape) and phi.dtype == np.float64
     m = phi.mean(axis=(1, 2))
     grid, density, error = exact.magnetization_distribution(2001)
-    assert error.max() < 1e-2
+    assert error.max() < 0.05 * density.max()
     cumulative = CubicSpline(grid, density).antiderivative()
     assert stats.kstest(np.clip(cumulative(m), 0, 1), "uniform").pvalue > FALSE_ALARM
     pairs, _ = exact.two_point()
