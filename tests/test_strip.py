@@ -299,5 +299,6 @@ def test_what_is_too_dear_is_refused():
 
 
 def test_the_cost_is_told_before():
-    assert cost(8, 8, 8, False).gigabytes == pytest.approx(8**8 * 260e-9)
-    assert cost(6, 6, 8, False).seconds < cost(8, 8, 8, False).seconds
+    small, large = cost(6, 6, 8, False), cost(8, 8, 8, False)
+    assert small.seconds < 10 < large.seconds < 600
+    assert small.gigabytes < 0.1 < large.gigabytes < 4

@@ -48,10 +48,10 @@ class Cost(NamedTuple):
 def cost(length: int, width: int, n: int, magnetization: bool) -> Cost:
     """Of `length` rows of `width` sites with `n` nodes each: of P(M), or of all else."""
     states = float(n) ** width
-    apply = 1e-9 * states * (width * (0.6 * n + 2) + 15)
+    apply = 1e-9 * states * (width * (0.5 * n + 1.5) + 10)
     # 30 values of k, and for each of them 35 states that take half the length and come back.
-    steps = 30 * 35 * 0.75 * min(length, 40) if magnetization else 500 + 100 * min(length, 40)
-    return Cost(apply * steps, 260e-9 * states)
+    steps = 30 * 35 * 0.75 * min(length, 40) if magnetization else 250 + 40 * min(length, 40)
+    return Cost(apply * steps, 130e-9 * states)
 
 
 class StripSolution:
@@ -108,7 +108,7 @@ class StripSolution:
         """The fewest nodes that are accurate, or the most that can be paid."""
         for n in range(LEAST_NODES, MOST_NODES + 1):
             more = cost(self.length, self.width, n + 1, magnetization)
-            if more.seconds > MAX_SECONDS / 3 or more.gigabytes * 1e9 > MAX_BYTES:
+            if more.seconds > MAX_SECONDS or more.gigabytes * 1e9 > MAX_BYTES:
                 return n
             # log Z sums up what the sites err by; averages have the error of one.
             sites = 1 if magnetization else self.theory.sites
