@@ -39,7 +39,7 @@ def sample_chain(
     last = length - length % 2
     for colour in (slice(0, last, 2), slice(1, last, 2), slice(last, length)):
         fields = (np.roll(phi, 1, axis=1) + np.roll(phi, -1, axis=1))[:, colour]
-        phi[:, colour] = _draw_site(rng, fields, x, potential, stiffness)
+        phi[:, colour] = draw_sites(rng, fields, x, potential, stiffness)
     return phi
 
 
@@ -79,7 +79,7 @@ def _draw_on_grid(
     return indices[:, :length]
 
 
-def _draw_site(
+def draw_sites(
     rng: np.random.Generator,
     fields: Float[np.ndarray, "n sites"],
     x: Grid,
