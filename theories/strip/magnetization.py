@@ -2,7 +2,7 @@
 
     ⟨e^{ikM}⟩ = Tr (T D_k)^L / Tr T^L,    D_k = Π_i e^{ikφ_i/V} of a row,
 
-by the returns F_m to the states that are kept (strip_states.py), whose error is 2 Σ_Q ρ_j^L / Z. On
+by the returns F_m to the states that are kept (states.py), whose error is 2 Σ_Q ρ_j^L / Z. On
 the nodes |M| ≤ B, the largest of them, so k = 0, π/B, 2π/B, … give a Fourier series of P(M) until
 ⟨e^{ikM}⟩ has vanished, and with it every average: ⟨|M|⟩, P(M > 0), ⟨M^p⟩.
 
@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Complex, Num
 
-from .quadrature import Grid
-from .strip_rows import Sector
-from .strip_states import StripStates
+from ..quadrature import Grid
+from .rows import Sector
+from .states import StripStates
 
 _BLOCK = 4
 _MOST = 400

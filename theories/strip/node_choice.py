@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from .gauss import Nodes, gauss_nodes
-from .quadrature import Potential
-from .strip_rows import RowMatrix
+from ..gauss import Nodes, gauss_nodes
+from ..quadrature import Potential
+from .rows import RowMatrix
 
 _LENGTH = 4
 _REFERENCE = 26

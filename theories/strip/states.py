@@ -24,10 +24,10 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float, Int
 
-from .gauss import Nodes
+from ..gauss import Nodes
+from ..quadrature import Potential
 from .lanczos import leading_eigenvectors
-from .quadrature import Potential
-from .strip_rows import RowMatrix, Rows, Sector, sectors
+from .rows import RowMatrix, Rows, Sector, sectors
 
 _RESIDUAL = 1e-12
 _HIGHEST_CUT = 0.2  # what is left out is to be gone in a few rows

@@ -2,7 +2,7 @@
 
     G(r, x) = ⟨φ_{0,0} φ_{r,x}⟩ = Tr [φ_0 T^r φ_x T^{L-r}] / Z
 
-With T = T_P + T_Q of the states that are kept and the others (strip_states.py) the trace has four
+With T = T_P + T_Q of the states that are kept and the others (states.py) the trace has four
 parts. P with P is a sum over pairs of states. Where one side is Q, T itself is applied to
 Q φ_0 ψ_l, exactly. Q with Q is left out: it is max φ² Σ_Q ρ_j^L / Z at most.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from .strip_states import StripStates
+from .states import StripStates
 
 _NOTHING = 1e-17
 

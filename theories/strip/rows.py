@@ -20,8 +20,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from .gauss import Nodes
-from .quadrature import Potential
+from ..gauss import Nodes
+from ..quadrature import Potential
 
 Rows = Float[np.ndarray, " states"]
 """A function of a row: its values at all n^W combinations of nodes, the first site slowest."""

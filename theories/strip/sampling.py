@@ -23,9 +23,9 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.interpolate import CubicSpline
 
-from .bridge import draw_sites
-from .quadrature import Potential, resolution, support, uniform_grid
-from .strip_states import StripStates
+from ..bridge import draw_sites
+from ..quadrature import Potential, resolution, support, uniform_grid
+from .states import StripStates
 
 _PILOT = 256
 

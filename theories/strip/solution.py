@@ -1,11 +1,11 @@
 """Exact answers in two dimensions, from the transfer matrix of a strip.
 
 A torus of L × W sites is a chain of L rows, Z = Tr T^L, with T on Gauss nodes at each site of a row
-(gauss.py, strip_rows.py). Two things are not exact, and both are told with every number:
+(gauss.py, rows.py). Two things are not exact, and both are told with every number:
 
 - the nodes. Their error falls faster than exponentially in their number n: every answer is computed
   with n - 1 and n - 2, too, and the differences are what those err by.
-- the eigenstates that are left out, which are bounded (strip_states.py).
+- the eigenstates that are left out, which are bounded (states.py).
 
 There are as many nodes as the accuracy asks for, or as time and memory allow: a function of a row
 is n^W numbers.
@@ -20,13 +20,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from .errors import LatticeFlowsError
-from .quadrature import Grid
-from .shapes import Draws, Point
-from .strip_answers import Answer, StripAnswers
-from .strip_derivatives import differences, log_z_derivatives
-from .strip_nodes import Choice, NodeChoice
-from .strip_sampling import StripSampler
+from ..errors import LatticeFlowsError
+from ..quadrature import Grid
+from ..shapes import Draws, Point
+from .answers import Answer, StripAnswers
+from .derivatives import differences, log_z_derivatives
+from .node_choice import Choice, NodeChoice
+from .sampling import StripSampler
 
 MAX_SECONDS = 600.0
 MAX_BYTES = 4e9
@@ -82,16 +82,17 @@ class StripSolution:
                 "give two sides"
             )
         self.along = int(np.argmax(theory.shape)) if along is None else along
-        self.length = theory.shape[self.along]
-        self.width = theory.sites // self.length
-        if self.length > MAX_LENGTH:
+        self.rows = theory.shape[self.along]
+        self.width = theory.sites // self.rows
+        if self.rows > MAX_LENGTH:
             raise LatticeFlowsError(
-                f"exact answers are for sides of {MAX_LENGTH} sites at most, not {self.length}"
+                f"exact answers are for sides of {MAX_LENGTH} sites at most, not {self.rows}"
             )
         theory.validate(couplings)
         if any(np.ndim(value) for value in couplings):
             raise LatticeFlowsError("exact answers are for one set of couplings, not for arrays")
         self.theory = theory
+        self.length = theory.shape[0]
         self.couplings = couplings._make(map(float, couplings))
         self._stiffness = float(theory.stiffness(self.couplings))
         self._even = bool(theory.is_symmetric(self.couplings))
@@ -107,7 +108,7 @@ class StripSolution:
     def _enough(self, accuracy: float, magnetization: bool) -> int:
         """The fewest nodes that are accurate, or the most that can be paid."""
         for n in range(LEAST_NODES, MOST_NODES + 1):
-            more = cost(self.length, self.width, n + 1, magnetization)
+            more = cost(self.rows, self.width, n + 1, magnetization)
             if more.seconds > MAX_SECONDS or more.gigabytes * 1e9 > MAX_BYTES:
                 return n
             # log Z sums up what the sites err by; averages have the error of one.
@@ -128,7 +129,7 @@ class StripSolution:
     def _refuse_dear(self, n: int) -> None:
         if n < LEAST_NODES:
             raise LatticeFlowsError(f"a site needs {LEAST_NODES} nodes or more, not `nodes={n}`")
-        need = cost(self.length, self.width, n, False)
+        need = cost(self.rows, self.width, n, False)
         if need.seconds > MAX_SECONDS or need.gigabytes * 1e9 > MAX_BYTES:
             raise LatticeFlowsError(
                 f"an exact solution on {self.theory.shape} would take {need.seconds:.2g} seconds "
@@ -171,7 +172,7 @@ class StripSolution:
         for of, nodes in ((StripAnswers.of_fields, n), (StripAnswers.of_magnetization, m)):
             levels = [of(answers) for answers in self._levels(nodes)]
             found |= {name: _together([level[name] for level in levels]) for name in levels[0]}
-        gap, error = self.gap
+        gap, error = self.gap_with_error
         found["energy_gap"] = gap, error
         found["correlation_length"] = 1 / gap, error / gap**2
         return found
@@ -200,8 +201,13 @@ class StripSolution:
         """(ln κ_0/κ_1, error) of the strip of `width`: the decay along its endless side."""
         return self._told(StripAnswers.gap)
 
+    @property
+    def energy_gap(self) -> float:
+        """The gap that slices across the first direction decay with; NaN where it is too dear."""
+        return self.gap_with_error[0]
+
     @cached_property
-    def gap(self) -> Answer:
+    def gap_with_error(self) -> Answer:
         """(ln κ_0/κ_1, error) of slices across the first direction; NaN where it is too dear."""
         if self.along == 0:
             return self.strip_gap
@@ -210,11 +216,15 @@ class StripSolution:
         except LatticeFlowsError:  # it says what it would take
             return np.nan, np.nan
 
-    def moment(self, power: int) -> Answer:
+    def moment(self, power: int) -> float:
+        """⟨φ^power⟩ of one site."""
+        return self.moment_with_error(power)[0]
+
+    def moment_with_error(self, power: int) -> Answer:
         """(⟨φ^power⟩, error) of one site."""
         return self._told(StripAnswers.moment, power)
 
-    def two_point(self) -> Answer:
+    def two_point_with_error(self) -> Answer:
         """(⟨φ_0 φ_x⟩ for every displacement x, error), arrays of the lattice's shape."""
         found = [answers.two_point for answers in self._levels(self.nodes)]
         return _together([(pairs, np.full_like(pairs, error)) for pairs, error in found])
@@ -225,12 +235,12 @@ class StripSolution:
 
     def connected_correlator(self) -> Float[np.ndarray, " L"]:
         """C(r) = ⟨φ̄_0 φ̄_r⟩ - ⟨φ⟩²."""
-        return self.correlator() - self.moment(1)[0] ** 2
+        return self.correlator() - self.moment(1) ** 2
 
     def correlator_gaps(self) -> Float[np.ndarray, " r"]:
         """Δ(r) = arcosh((C(r-1) + C(r+1)) / 2C(r)) for r = 1 … half-way; NaN where not known."""
         value, error = self._told(StripAnswers.correlator)
-        mean, more = self.moment(1)
+        mean, more = self.moment_with_error(1)
         connected, error = value - mean**2, error + 2 * abs(mean) * more
         r = np.arange(1, len(value) // 2 + 1)
         bend = connected[r - 1] + connected[(r + 1) % len(value)] - 2 * connected[r]
@@ -238,7 +248,14 @@ class StripSolution:
         ratio = bend / np.where(lost, np.nan, connected[r])
         return 2 * np.arcsinh(np.sqrt(ratio) / 2)
 
-    def magnetization_distribution(self, points: int | Grid = 801) -> tuple[Grid, Grid, Grid]:
+    def magnetization_distribution(self, points: int = 801) -> tuple[Grid, Grid]:
+        """(M, P(M)): the probability density of M on a uniform grid of `points` values."""
+        m, density, _ = self.magnetization_distribution_with_error(points)
+        return m, density
+
+    def magnetization_distribution_with_error(
+        self, points: int | Grid = 801
+    ) -> tuple[Grid, Grid, Grid]:
         """(M, P(M), error): the probability density of M, and what each value errs by.
 
         On a uniform grid of `points` values where M can be, or at `points` themselves.
@@ -268,11 +285,12 @@ class StripSolution:
     def observables(self) -> dict[str, Any]:
         """Every exact observable by its usual name; `correlator` is an array, by distance.
 
-        One that is smaller than its error is NaN, and NAME_bound says what it cannot exceed.
+        NAME_accuracy is what it may be off by. One that is smaller than that is NaN, and NAME_bound
+        says what it cannot exceed.
         """
         found: dict[str, Any] = {}
         for name, (value, error) in self._all.items():
-            found[name] = value
+            found |= {name: value, f"{name}_accuracy": error}
             if np.ndim(value) == 0 and value != 0 and not abs(value) > error:
                 found[name] = float("nan")
                 found[f"{name}_bound"] = float(abs(value) + error)

@@ -1,7 +1,7 @@
 """The answers of a torus on a given number of nodes a site.
 
 Each is a pair (value, error), the error that of the eigenstates that are left out; what the nodes
-err by is seen between two numbers of them (strip.py).
+err by is seen between two numbers of them (solution.py).
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from .gauss import gauss_nodes
-from .strip_correlations import two_point
-from .strip_magnetization import Distribution, magnetization_distribution
-from .strip_nodes import Choice
-from .strip_states import EPSILON, StripStates
+from ..gauss import gauss_nodes
+from .correlations import two_point
+from .magnetization import Distribution, magnetization_distribution
+from .node_choice import Choice
+from .states import EPSILON, StripStates
 
 Answer = tuple[Any, Any]
 """A number or an array, and its error."""

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from .strip_answers import Answer, StripAnswers
-from .strip_states import EPSILON
+from .answers import Answer, StripAnswers
+from .states import EPSILON
 
 _STEP = 2e-3
 
