@@ -23,7 +23,13 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from theories import GaussianAnswers, LatticeFlowsError, LatticeTheory, TransferMatrix
+from theories import (
+    GaussianAnswers,
+    LatticeFlowsError,
+    LatticeTheory,
+    StripSolution,
+    TransferMatrix,
+)
 from theories.shapes import Draws, LogWeights, Point
 
 from .chains import as_chains, chain_correlations, chain_estimates
@@ -141,8 +147,8 @@ def _columns(estimates: list[Estimate]) -> tuple[Array, Array]:
     return values, errors
 
 
-def exact_correlator(exact: TransferMatrix | GaussianAnswers) -> Correlator:
-    """C(r) and Δ(r) of a chain or of the free field, without errors; NaN where not known."""
+def exact_correlator(exact: TransferMatrix | StripSolution | GaussianAnswers) -> Correlator:
+    """C(r) and Δ(r) of a chain, a torus or the free field, without errors; NaN where not known."""
     r = exact.length // 2 + 1
     value, gap = exact.connected_correlator()[:r], exact.correlator_gaps()
     none, ends = np.zeros(r), np.stack([value, value], axis=1)

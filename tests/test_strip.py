@@ -174,7 +174,11 @@ def test_the_free_field(shape, mass_squared):
     answers, errors = exact.observables(), exact.errors()
     for name, value in closed.observables().items():
         within(answers[name], errors[name], value, 1e-11)
-    within(exact.two_point_with_error()[0], exact.two_point_with_error()[1], theory.propagator(couplings))
+    within(
+        exact.two_point_with_error()[0],
+        exact.two_point_with_error()[1],
+        theory.propagator(couplings),
+    )
     assert exact.log_z == pytest.approx(closed.log_z, abs=1e-3)
 
 

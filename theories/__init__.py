@@ -30,9 +30,11 @@ from .phi4 import Phi4 as Phi4
 from .phi4 import Phi4Couplings as Phi4Couplings
 from .phi4_hopping import Phi4Hopping as Phi4Hopping
 from .phi4_hopping import Phi4HoppingCouplings as Phi4HoppingCouplings
+from .strip import StripSolution as StripSolution
 from .theory import ExactAnswers as ExactAnswers
 from .theory import Theory as Theory
 from .theory import coupling_scale as coupling_scale
+from .theory import seconds_of as seconds_of
 from .transfer_matrix import TransferMatrix as TransferMatrix
 
 GROUP = "lattice_flows.theories"

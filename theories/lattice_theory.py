@@ -12,8 +12,11 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
+
 from .lattice import PointGroupElement, bond_energy, point_group
 from .shapes import Configuration, Point, Scalar
+from .strip import quick_solution
 from .theory import ExactAnswers, Theory
 from .transfer_matrix import TransferMatrix
 
@@ -88,8 +91,15 @@ class LatticeTheory(Theory):
         return bonds + jnp.sum(self.potential(phi, couplings))
 
     def exact(self, couplings: Point) -> ExactAnswers | None:
-        """The transfer matrix of a chain; None in more than one dimension."""
-        return TransferMatrix(self, couplings) if len(self.shape) == 1 else None
+        """The transfer matrix of a chain, or of the rows of a small torus in two dimensions.
+
+        None where that would take more than a minute or so, and in more dimensions.
+        """
+        if len(self.shape) == 1:
+            return TransferMatrix(self, couplings)
+        if len(self.shape) > 2 or any(np.ndim(value) for value in couplings):
+            return None
+        return quick_solution(self, couplings._make(map(float, couplings)))
 
 
 class Rescaled(NamedTuple):

@@ -47,6 +47,11 @@ class ExactAnswers(Protocol):
         ...
 
 
+def seconds_of(exact: ExactAnswers | None) -> float:
+    """What the answers of one set of couplings take, about, where that is to be reckoned with."""
+    return getattr(exact, "seconds", 0.0)
+
+
 def coupling_scale(couplings: Point, name: str, value: Any, inverse: bool = False) -> Any:
     """The scale on which a coupling is drawn, and seen by fields, evenly.
 

@@ -29,7 +29,7 @@ from observables import (
 )
 from observables.chains import as_chains
 from observables.weights import as_log_weights
-from theories import GaussianAnswers, LatticeTheory, Theory, TransferMatrix
+from theories import GaussianAnswers, LatticeTheory, StripSolution, Theory, TransferMatrix
 from theories.errors import LatticeFlowsError
 
 _IN_MEMORY = 1 << 20  # numbers: configurations of so many are read at once
@@ -150,7 +150,7 @@ class Ensemble:
     def exact_correlator(self) -> tuple[Correlator, float] | None:
         """The exact ones, and the gap of the infinite lattice; None where not known."""
         exact = self.theory.exact(self.couplings)
-        if not isinstance(exact, TransferMatrix | GaussianAnswers):
+        if not isinstance(exact, TransferMatrix | StripSolution | GaussianAnswers):
             return None
         return observables.exact_correlator(exact), exact.energy_gap
 

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lattice_flows.ensembles.ensemble import config_of, describe
-from observables import Estimate, Measurement, Observable, exact_answers
+from observables import Estimate, Measurement, Observable, answers_of, exact_answers
 from observables.estimate import Detail, plain
-from theories import LatticeFlowsError, LatticeTheory, Theory
+from theories import LatticeFlowsError, LatticeTheory, StripSolution, Theory
 
 UNKNOWN = Estimate(nan, nan)
 
@@ -178,6 +178,8 @@ def exact_result(theory: Theory, couplings: Any, own: Sequence[Observable] = ())
         if one.exact is None:
             raise LatticeFlowsError(f"{one.name} has no exact value: Observable(exact=...) has one")
     answers = exact_answers(theory, couplings, own)
+    if answers is None and isinstance(theory, LatticeTheory) and len(theory.shape) == 2:
+        answers = answers_of(StripSolution(theory, couplings), own)  # or it says what it would take
     if answers is None:
         raise LatticeFlowsError(
             f"no exact answer is known for {describe(theory)} here: {_remedy(theory)}"
@@ -197,5 +199,5 @@ def _qualifies(name: str) -> bool:
 
 def _remedy(theory: Theory) -> str:
     if isinstance(theory, LatticeTheory):
-        return "of lattices for chains only (and the free field), give a single number of sites"
+        return "give a lattice of one or two dimensions (the free field has answers on all)"
     return "give couplings nearer to their defaults"

@@ -34,9 +34,10 @@ from observables import (
     exact_derivatives,
     quantities,
 )
-from theories import LatticeFlowsError, Theory
+from theories import LatticeFlowsError, Theory, seconds_of
 
 _CURVE_POINTS = 61
+_PATIENCE = 60.0  # seconds for a curve
 # What an adaptive scan looks at: the first of these that the theory has.
 _FOLLOWED = ("susceptibility_abs", "second_moment")
 
@@ -248,13 +249,15 @@ def exact_curve(
 ) -> dict[str, np.ndarray] | None:
     """Exact observables on a dense line from the first to the last point of a grid on a line.
 
-    None where they are not known all along it.
+    None where they are not known all along it, and where that would take minutes.
     """
     try:
         line = _Line(theory, grid)
     except LatticeFlowsError:
         return None
     couplings = [line.at(position) for position in np.linspace(0, 1, _CURVE_POINTS)]
+    if seconds_of(theory.exact(couplings[0])) * _CURVE_POINTS > _PATIENCE:
+        return None
     answers = []
     for point in couplings:
         if (found := exact_answers(theory, point, own)) is None:  # those of mixtures end somewhere

@@ -2,3 +2,4 @@
 
 from .solution import StripSolution as StripSolution
 from .solution import cost as cost
+from .solution import quick_solution as quick_solution

@@ -14,7 +14,7 @@ is n^W numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +33,7 @@ MAX_BYTES = 4e9
 MAX_LENGTH = 1024
 LEAST_NODES = 4
 MOST_NODES = 24
+_QUICK, _GOOD = 60.0, 1e-5
 _SMALL, _LARGE = 10**4, 10**6  # states; of more, fewer eigenvectors are kept
 # Of the difference between n and n - 1 nodes, which is mostly ten times the error of n.
 _KNOWN = 100
@@ -58,13 +59,13 @@ class StripSolution:
     """The exact solution of a lattice theory on a torus of two dimensions; all in float64.
 
     nodes: n of each site; by default as many as `accuracy` (of log Z, and relative of moments)
-    needs. along: the axis from row to row; the longer by default. After construction `nodes` tells
-    the nodes, and `magnetization_nodes` those for P(M): fewer where time is short. Answers are
-    found when they are first asked for; `observables` has all of them.
+    needs. along: the axis from row to row; the longer by default. seconds: that it may take. After
+    construction `nodes` tells the nodes, and `magnetization_nodes` those for P(M): fewer where time
+    is short. Answers are found when they are first asked for; `observables` has all of them.
 
     Raises LatticeFlowsError for lattices that are no torus of two dimensions (or chain), for
-    couplings that are invalid, and where one solution would take more than ten minutes or 4 GB:
-    the message says how much.
+    couplings that are invalid, and where one solution would take more than `seconds` or 4 GB: the
+    message says how much.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class StripSolution:
         nodes: int | None = None,
         along: int | None = None,
         accuracy: float = 1e-7,
+        seconds: float = MAX_SECONDS,
     ) -> None:
         if len(theory.shape) > 2:
             raise LatticeFlowsError(
@@ -92,6 +94,7 @@ class StripSolution:
         if any(np.ndim(value) for value in couplings):
             raise LatticeFlowsError("exact answers are for one set of couplings, not for arrays")
         self.theory = theory
+        self._seconds = seconds
         self.length = theory.shape[0]
         self.couplings = couplings._make(map(float, couplings))
         self._stiffness = float(theory.stiffness(self.couplings))
@@ -109,7 +112,7 @@ class StripSolution:
         """The fewest nodes that are accurate, or the most that can be paid."""
         for n in range(LEAST_NODES, MOST_NODES + 1):
             more = cost(self.rows, self.width, n + 1, magnetization)
-            if more.seconds > MAX_SECONDS or more.gigabytes * 1e9 > MAX_BYTES:
+            if more.seconds > self._seconds or more.gigabytes * 1e9 > MAX_BYTES:
                 return n
             # log Z sums up what the sites err by; averages have the error of one.
             sites = 1 if magnetization else self.theory.sites
@@ -130,11 +133,26 @@ class StripSolution:
         if n < LEAST_NODES:
             raise LatticeFlowsError(f"a site needs {LEAST_NODES} nodes or more, not `nodes={n}`")
         need = cost(self.rows, self.width, n, False)
-        if need.seconds > MAX_SECONDS or need.gigabytes * 1e9 > MAX_BYTES:
+        sides = "x".join(map(str, self.theory.shape))
+        if need.seconds > self._seconds or need.gigabytes * 1e9 > MAX_BYTES:
             raise LatticeFlowsError(
-                f"an exact solution on {self.theory.shape} would take {need.seconds:.2g} seconds "
+                f"an exact solution on {sides} would take {need.seconds:.2g} seconds "
                 f"and {need.gigabytes:.2g} GB with {n} nodes a site: the shorter side is too long"
             )
+
+    @property
+    def seconds(self) -> float:
+        """What all answers take, about."""
+        return sum(
+            cost(self.rows, self.width, n - less, of_m).seconds
+            for n, of_m in ((self.nodes, False), (self.magnetization_nodes, True))
+            for less in range(3)
+        )
+
+    @property
+    def expected_error(self) -> float:
+        """What log Z will be off by, about, from the nodes of the small torus."""
+        return self._choices(self.nodes).error * self.theory.sites
 
     # -- answers -----------------------------------------------------------------------------
 
@@ -316,6 +334,20 @@ class StripSolution:
         if len(self.theory.shape) == 1:
             return phi[:, :, 0]
         return phi.transpose(0, 2, 1) if self.along else phi
+
+
+@lru_cache(maxsize=2)
+def quick_solution(theory: Any, couplings: Point) -> StripSolution | None:
+    """The solution where all answers take a minute or so, and are good; None where they are not.
+
+    Raises LatticeFlowsError for invalid couplings.
+    """
+    theory.validate(couplings)
+    try:
+        found = StripSolution(theory, couplings, seconds=_QUICK)
+    except LatticeFlowsError:  # too dear, or wells too deep for the nodes
+        return None
+    return found if found.expected_error < _GOOD and found.seconds < 2 * _QUICK else None
 
 
 def _together(levels: list[Answer]) -> Answer:
