@@ -88,6 +88,12 @@ def unchecked() -> Iterator[None]:
 
 
 @pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small tori stand for large ones, of which nothing exact is known."""
+    monkeypatch.setattr("theories.lattice_theory.quick_solution", lambda theory, couplings: None)
+
+
+@pytest.fixture
 def in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 

@@ -48,15 +48,15 @@ def test_an_exact_answer_that_is_too_hard_costs_no_draws(monkeypatch):
 
 
 def test_too_few_draws_leave_with_3_and_are_written():
-    """In two dimensions, where nothing is exact; whole draws of every chain."""
+    """In three dimensions, where nothing is exact; whole draws of every chain."""
     few = ["-n", 10, "--chains", 4, "--warm-up", 5, "--every", 1]
-    result = call("hmc", "phi4", "--shape", "2x2", *few, "-o", "few.nc", "--json")
+    result = call("hmc", "phi4", "--shape", "2x2x2", *few, "-o", "few.nc", "--json")
     assert result.exit_code == 3
     *_, error = result.stderr.splitlines()
     assert error.startswith("Error: unreliable: 12 draws with an autocorrelation time")
     assert result.stderr.count("Error") == 1
     answer = json.loads(result.stdout, parse_constant=pytest.fail)
-    assert answer["exact"] is None and answer["shape"] == [2, 2]
+    assert answer["exact"] is None and answer["shape"] == [2, 2, 2]
     assert len(Ensemble.load("few.nc")) == 12
 
 

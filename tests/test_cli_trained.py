@@ -19,7 +19,7 @@ from lattice_flows.io import checkpoint
 from lattice_flows.runs.run import Run
 from lattice_flows.sampling.sampler import Sampler
 from observables import LONG_NAMES
-from theories import TransferMatrix
+from theories import Phi4Couplings, StripSolution, TransferMatrix
 
 COMMANDS = ("evaluate", "sample", "scan")
 
@@ -86,6 +86,7 @@ def test_evaluate_at_several_couplings_is_a_scan_with_forward_figures(chain):
     assert header.split()[-3:] == ["ess", "ess_forward", "kl_reverse"] and len(lines) == 2
 
 
+@pytest.mark.usefixtures("large")
 def test_where_no_exact_answer_exists_there_is_none(torus):
     result = call("evaluate", torus.path, "-n", 1024, "--json", "--reference", "none")
     assert result.exit_code == 0
@@ -117,6 +118,7 @@ def test_an_unfinished_run_says_so_and_so_do_its_files(copy):
         assert scan["invariance_statistic"] < scan["invariance_threshold"]
 
 
+@pytest.mark.usefixtures("large")
 def test_forward_figures_of_a_torus_come_from_hmc(torus):
     result = call("evaluate", torus.path, "-n", 1024, "--json")
     assert result.exit_code == 0, result.output
@@ -169,12 +171,29 @@ def test_hmc_and_exact_samples_tell_the_same_of_a_chain(chain):
     assert by_hmc["ess_forward"] == pytest.approx(exact["ess_forward"], rel=0.3)
 
 
-def test_a_scan_of_a_torus_has_no_exact_columns(torus):
+@pytest.mark.usefixtures("large")
+def test_a_scan_of_a_large_torus_has_no_exact_columns(torus):
     assert call("scan", torus.path, "-n", 1024, "-o", "scan.nc").exit_code == 0
     with xarray.open_dataset("scan.nc") as scan:
         assert scan.sizes == {"coupling_point": 1, "bound": 2}
         assert not [name for name in scan.variables if "exact" in name or "curve" in name]
         assert scan["phi2_stderr"] > 0
+
+
+def test_a_small_torus_stands_beside_exact_answers(torus):
+    result = call("evaluate", torus.path, "-n", 1024, "--json")
+    report = json.loads(result.stdout, parse_constant=pytest.fail)
+    assert result.exit_code == 0 and report["forward_source"] == "exact"
+    exact = StripSolution(torus.config.make_theory(), Phi4Couplings(m=-1.0, **SINGLE_WELL))
+    assert report["exact"]["log_z"] == pytest.approx(exact.log_z, abs=1e-6)
+    assert report["ess_forward"] == pytest.approx(report["ess_reverse"], rel=0.2)
+    assert abs(report["log_z_error"]) < 5 * report["log_z_error_stderr"]
+    result = call("scan", torus.path, "-n", 1024, "-o", "scan.nc", "--derivatives")
+    assert result.exit_code == 0, result.output
+    with xarray.open_dataset("scan.nc") as scan:
+        for name in (*LONG_NAMES, "d_phi2_d_m", "d_log_z_d_lam"):
+            pull = (scan[name] - scan[f"{name}_exact"]) / scan[f"{name}_stderr"].clip(1e-9)
+            assert np.abs(pull) < 5, name
 
 
 def test_scan_writes_all_that_the_design_promises(chain):

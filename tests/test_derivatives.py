@@ -149,8 +149,8 @@ def test_off_the_lattice(rng):
 
 
 def test_where_nothing_exact_is_known_there_is_none():
-    torus = Phi4((2, 2))
-    assert exact_derivatives(torus, torus.from_values(), ["m"]) is None
+    cube = Phi4((2, 2, 2))
+    assert exact_derivatives(cube, cube.from_values(), ["m"]) is None
     theory = TwoGaussians()  # exact answers end at β = 5
     assert exact_derivatives(theory, theory.from_values(beta=5.0), ["beta"]) is None
 
