@@ -108,7 +108,8 @@ class StripSolution:
         """The fewest nodes that are accurate, or the most that can be paid."""
         for n in range(LEAST_NODES, MOST_NODES + 1):
             more = cost(self.length, self.width, n + 1, magnetization)
-            if more.seconds > MAX_SECONDS or more.gigabytes * 1e9 > MAX_BYTES:
+            most = MAX_SECONDS / 3 if magnetization else MAX_SECONDS
+            if more.seconds > most or more.gigabytes * 1e9 > MAX_BYTES:
                 return n
             # log Z sums up what the sites err by; averages have the error of one.
             sites = 1 if magnetization else self.theory.sites
