@@ -266,12 +266,14 @@ def test_derivatives_against_differences(theory, couplings):
 
 
 def test_an_odd_coupling_reflects_every_answer():
-    right = StripSolution(Phi4((4, 3)), SHIFTED).observables()
-    left = StripSolution(Phi4((4, 3)), SHIFTED._replace(alpha=-SHIFTED.alpha)).observables()
+    theory, couplings = Phi4((4, 3)), SHIFTED._replace(alpha=0.01)
+    right = StripSolution(theory, couplings, nodes=9).observables()
+    left = StripSolution(theory, couplings._replace(alpha=-0.01), nodes=9).observables()
+    assert 0.6 < right["positive_mode_weight"] < 0.999
     assert left["log_z"] == pytest.approx(right["log_z"], abs=1e-11)
     assert left["magnetization"] == pytest.approx(-right["magnetization"], abs=1e-10)
     assert left["positive_mode_weight"] == pytest.approx(
-        1 - right["positive_mode_weight"], abs=1e-9
+        1 - right["positive_mode_weight"], abs=1e-7
     )
 
 
