@@ -205,7 +205,7 @@ def test_errors_bracket_the_truth_and_shrink(couplings):
     best = StripSolution(theory, couplings, nodes=12)
     truth = best.observables()
     sizes = []
-    for nodes in (4, 6, 8):
+    for nodes in (5, 7, 9):
         exact = StripSolution(theory, couplings, nodes=nodes)
         answers, errors = exact.observables(), exact.errors()
         for name, value in truth.items():

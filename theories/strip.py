@@ -31,7 +31,7 @@ from .strip_sampling import StripSampler
 MAX_SECONDS = 600.0
 MAX_BYTES = 4e9
 MAX_LENGTH = 1024
-LEAST_NODES = 4
+LEAST_NODES = 5  # of fewer the differences do not tell the error
 MOST_NODES = 24
 _SMALL, _LARGE = 10**4, 10**6  # states; of more, fewer eigenvectors are kept
 # Of the difference between n and n - 1 nodes, which is mostly ten times the error of n.
