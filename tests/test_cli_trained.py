@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray
-from command_line import call, refused, small_run
+from command_line import SINGLE_WELL, call, refused, small_run
 
 from lattice_flows.ensembles.ensemble import Ensemble
 from lattice_flows.io import checkpoint
@@ -141,6 +141,8 @@ def test_a_flow_that_diverges_from_a_sample_is_a_verdict(chain, torus, monkeypat
         return found
 
     monkeypatch.setattr(Sampler, "log_weights", spoilt)
+    if where == "hmc":  # of a torus too large for exact answers
+        monkeypatch.setattr("theories.lattice_theory.quick_solution", lambda *_: None)
     args = [torus.path] if where == "hmc" else [chain.path, "--m", -1.0]
     result = call("evaluate", *args, "-n", 1024, "-o", "e.nc", "--json")
     assert result.exit_code == 3, result.output

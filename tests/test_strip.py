@@ -137,12 +137,12 @@ def test_against_brute_force(shape, couplings, points, reach):
     within(found["binder_cumulant"], error["binder_cumulant"], binder, 1e-8)
 
 
-@pytest.mark.parametrize("couplings", [MASSIVE, SHIFTED])
-@pytest.mark.parametrize("length", [2, 3, 4])
-def test_against_a_uniform_grid(length, couplings):
-    """Two sites a row on a grid of 35 points each, all the row's functions formed: 2 × 3."""
+@pytest.mark.parametrize(("couplings", "reach"), [(MASSIVE, (-1.5, 1.5)), (SHIFTED, (-2.0, 2.3))])
+@pytest.mark.parametrize("length", [2, 3])
+def test_against_a_uniform_grid(length, couplings, reach):
+    """Two sites a row on a grid of 35 points each, and the matrix formed."""
     theory = Phi4((length, 2))
-    x, step = np.linspace(-2.0, 2.2, 35, retstep=True)
+    x, step = np.linspace(*reach, 35, retstep=True)
     one, two = (field.reshape(-1) for field in np.meshgrid(x, x, indexing="ij"))
     row = 2 * (one - two) ** 2 + theory.potential(one, couplings) + theory.potential(two, couplings)
     bonds = np.subtract.outer(one, one) ** 2 + np.subtract.outer(two, two) ** 2
@@ -203,13 +203,17 @@ def test_other_units_of_the_field():
     within(theirs.moment(2) * 0.27, 1e-8, ours.moment(2))
 
 
-@pytest.mark.parametrize("couplings", [MASSIVE, CRITICAL, SHIFTED])
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    "couplings",
+    [CRITICAL, *(pytest.param(one, marks=pytest.mark.slow) for one in (MASSIVE, SHIFTED))],
+)
 def test_errors_bracket_the_truth_and_shrink(couplings):
     theory = Phi4((4, 3))
     best = StripSolution(theory, couplings, nodes=12)
     truth = best.observables()
     sizes = []
-    for nodes in (4, 6, 8):
+    for nodes in (5, 7, 9):
         exact = StripSolution(theory, couplings, nodes=nodes)
         answers, errors = exact.observables(), exact.errors()
         for name, value in truth.items():
@@ -240,10 +244,11 @@ def test_few_states_are_bounded():
             within(value, error, truth[name][0], 1e-11)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("theory", "couplings"),
     [
-        (Phi4((3, 2)), SHIFTED),
+        pytest.param(Phi4((3, 2)), SHIFTED, marks=pytest.mark.slow),
         (Phi4Hopping((2, 2)), Phi4HoppingCouplings(0.25, 0.05)),
     ],
 )
@@ -269,13 +274,16 @@ def test_derivatives_against_differences(theory, couplings):
         within(*derivatives[name]["phi2"], phi2, 1e-6)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_an_odd_coupling_reflects_every_answer():
-    right = StripSolution(Phi4((4, 3)), SHIFTED).observables()
-    left = StripSolution(Phi4((4, 3)), SHIFTED._replace(alpha=-SHIFTED.alpha)).observables()
+    theory, couplings = Phi4((4, 3)), SHIFTED._replace(alpha=0.01)
+    right = StripSolution(theory, couplings, nodes=9).observables()
+    left = StripSolution(theory, couplings._replace(alpha=-0.01), nodes=9).observables()
+    assert 0.6 < right["positive_mode_weight"] < 0.999
     assert left["log_z"] == pytest.approx(right["log_z"], abs=1e-11)
     assert left["magnetization"] == pytest.approx(-right["magnetization"], abs=1e-10)
     assert left["positive_mode_weight"] == pytest.approx(
-        1 - right["positive_mode_weight"], abs=1e-9
+        1 - right["positive_mode_weight"], abs=1e-7
     )
 
 

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg import eigh_tridiagonal
 
 from .errors import LatticeFlowsError
 from .quadrature import Grid, Potential
@@ -41,6 +40,8 @@ def gauss_nodes(potential: Potential, c: float, n: int, even: bool) -> Nodes:
     even: v(x) = v(-x), and so will be the nodes, to the last bit.
     Raises LatticeFlowsError where w is no weight, or v overflows where it lives.
     """
+
+    from scipy.linalg import eigh_tridiagonal  # the command line must not wait for it
 
     def exponent(x: Float[np.ndarray, " any"]) -> Float[np.ndarray, " any"]:
         return potential(x) + c * x * x

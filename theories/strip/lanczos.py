@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg import eigh_tridiagonal
 
 _EVERY = 6
 _BLOCK = 24
@@ -32,6 +31,8 @@ def leading_eigenvectors(
     largest eigenvalue where that is None. A basis of `most` vectors that is not enough leaves some
     out: `above` is `cut` or, then, the value (in the same unit) above which all of them are there.
     """
+    from scipy.linalg import eigh_tridiagonal  # the command line must not wait for it
+
     blocks: list[np.ndarray] = []  # of the basis; growing one array would copy it
     diagonal, off = [], []
     norm = float(np.linalg.norm(start))

@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.interpolate import CubicSpline
 
 from ..bridge import draw_sites
 from ..quadrature import Potential, resolution, support, uniform_grid
@@ -41,6 +40,8 @@ class StripSampler:
     """Draws of a strip of rows whose leading states are known."""
 
     def __init__(self, states: StripStates, potential: Potential, stiffness: float) -> None:
+        from scipy.interpolate import CubicSpline  # the command line must not wait for it
+
         self.states, self._stiffness = states, stiffness
         self.shape = (states.length, states.rows.width)
         self.colours = _colours(self.shape)

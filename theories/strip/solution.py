@@ -31,7 +31,7 @@ from .sampling import StripSampler
 MAX_SECONDS = 600.0
 MAX_BYTES = 4e9
 MAX_LENGTH = 1024
-LEAST_NODES = 4
+LEAST_NODES = 5  # of fewer the differences do not tell the error
 MOST_NODES = 24
 _QUICK, _GOOD = 60.0, 1e-5
 _SMALL, _LARGE = 10**4, 10**6  # states; of more, fewer eigenvectors are kept
@@ -112,7 +112,8 @@ class StripSolution:
         """The fewest nodes that are accurate, or the most that can be paid."""
         for n in range(LEAST_NODES, MOST_NODES + 1):
             more = cost(self.rows, self.width, n + 1, magnetization)
-            if more.seconds > self._seconds or more.gigabytes * 1e9 > MAX_BYTES:
+            most = self._seconds / 3 if magnetization else self._seconds
+            if more.seconds > most or more.gigabytes * 1e9 > MAX_BYTES:
                 return n
             # log Z sums up what the sites err by; averages have the error of one.
             sites = 1 if magnetization else self.theory.sites
