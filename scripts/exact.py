@@ -28,15 +28,17 @@ def exact(
 ) -> None:
     """Exact answers, at one coupling point or over ranges.
 
-    For THEORY phi4 or double-well on a chain from the transfer matrix, for many-well (--sites is
-    the number of its components), gmm-2, gmm-4, gmm-6 and gmm-40 (which need none) in closed form
-    or by quadrature. Couplings not given take the theory's defaults. The answers are in double
-    precision and hold no randomness: --x64 and --seed change nothing.
+    For THEORY phi4 or double-well on a chain, and on tori whose shorter side is no longer than six
+    sites or so, from the transfer matrix; for many-well (--sites is the number of its components),
+    gmm-2, gmm-4, gmm-6 and gmm-40 (which need none) in closed form or by quadrature. Answers on
+    tori tell what they may be off by. Couplings not given take the theory's defaults. The answers
+    are in double precision and hold no randomness: --x64 and --seed change nothing.
 
     \b
     Examples:
       lattice-flows exact phi4 --sites 16 --m 0.5 --json
       lattice-flows exact phi4 --sites 16 --m 0.25:1:16 -o exact.nc
+      lattice-flows exact phi4-hopping --shape 4x4 --kappa 0.25:0.29:5
     """
     import theories
 

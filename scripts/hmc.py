@@ -132,7 +132,7 @@ def hmc(
 
 
 def _exact(theory: "Theory", couplings: Any, names: Iterable[str]) -> dict[str, float] | None:
-    """Exact observables where they are known: in one dimension, unless that would be too hard."""
+    """Exact observables where they are known, unless that would be too hard."""
     from lattice_flows.ensembles.result import known
     from observables import exact_answers
     from theories import LatticeFlowsError

@@ -94,7 +94,7 @@ def test_weights_mend_what_few_nodes_do(rng):
     fourth = (drawn.phi**4).mean(axis=(1, 2))
     truth = exact.moment(4)
     error = fourth.std() / np.sqrt(n)
-    assert abs(few.moment(4) - truth) > 10 * error
+    assert abs(few.moment(4)[0] - truth) > 10 * error
     assert_averages(weights, np.exp(exact.log_z - few.log_z()[0]))
     assert_averages(weights * (fourth - truth), 0.0)
 
