@@ -190,10 +190,14 @@ def _judge(
     rng = np.random.default_rng(np.asarray(jax.random.key_data(exact_key)))
     samples = exact.sample(rng, n)
     log_ratio = sampler.log_weights(samples, couplings) - exact.log_z
-    answers = known(answers_of(exact, own), [*measurement.observables, "log_z"])
+    told = answers_of(exact, own)
+    answers = known(told, [*measurement.observables, "log_z"])
     log_z = measurement.log_z
     assert log_z is not None  # draws of a flow have weights
-    answered = {name: Estimate(value, 0.0) for name, value in answers.items()}
+    answered = {
+        name: Estimate(value, float(told.get(f"{name}_accuracy", 0.0)))
+        for name, value in answers.items()
+    }
     pull, _, threshold = largest_pull(measurement, answered)
     if found.forward is None:
         forward = _forward("exact", log_ratio)

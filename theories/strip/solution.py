@@ -152,8 +152,9 @@ class StripSolution:
 
     @property
     def expected_error(self) -> float:
-        """What log Z will be off by, about, from the nodes of the small torus."""
-        return self._choices(self.nodes).error * self.theory.sites
+        """What log Z, or relative an average, will be off by, about: from the small torus."""
+        fields = self._choices(self.nodes).error * self.theory.sites
+        return max(fields, self._choices(self.magnetization_nodes).error)
 
     # -- answers -----------------------------------------------------------------------------
 
