@@ -1,11 +1,21 @@
 """lattice-flows exact: answers without sampling."""
 
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lattice_flows.scripts import _options, _output, _values
 from lattice_flows.scripts._command import Command
+from lattice_flows.scripts._progress import progress
+
+if TYPE_CHECKING:
+    from theories import Theory
+
+Report = Callable[[int, Mapping[str, float]], None]
+_LONG = 20.0  # seconds
 
 
 @click.command(cls=Command)
@@ -55,13 +65,32 @@ def exact(
         model.validate(point)
     if len(couplings) > 1:  # one is named by its own result
         _output.announce(theory, model.shape, [point._asdict() for point in couplings])
-    results = [exact_result(model, point, own) for point in couplings]
+    results = []
+    with _working(model, couplings) as report:
+        for point in couplings:
+            results.append(exact_result(model, point, own))
+            report(len(results), {})
     _output.deliver(
         results,
         as_json,
         output,
         lambda path: save_results(path, "exact-table", results, own=own),
     )
+
+
+def _working(
+    model: "Theory", couplings: Sequence[Any]
+) -> "contextlib.AbstractContextManager[Report]":
+    """Tori take seconds to minutes: how many is said before, and how far the work has come."""
+    from theories import LatticeTheory, StripSolution
+
+    slow = isinstance(model, LatticeTheory) and len(model.shape) == 2 and not model.is_free
+    if not slow:
+        return contextlib.nullcontext(lambda done, metrics: None)
+    seconds = StripSolution(model, couplings[0]).seconds * len(couplings)
+    if seconds > _LONG:
+        _output.say(f"note: this takes about {seconds:.0f} seconds on one core")
+    return progress(f"exact {model.name}", len(couplings))
 
 
 if __name__ == "__main__":

@@ -64,6 +64,7 @@ def test_derivatives_are_columns_of_their_own(chain):
         }
 
 
+@pytest.mark.usefixtures("large")
 def test_of_a_single_point_derivatives_are_with_respect_to_all_couplings(torus):
     (point,) = scanned(torus, "--derivatives")
     assert set(point["derivatives"]) == {
