@@ -82,12 +82,15 @@ def _working(
     model: "Theory", couplings: Sequence[Any]
 ) -> "contextlib.AbstractContextManager[Report]":
     """Tori take seconds to minutes: how many is said before, and how far the work has come."""
-    from theories import LatticeTheory, StripSolution
+    from theories import LatticeTheory, StripSolution, seconds_of
 
-    slow = isinstance(model, LatticeTheory) and len(model.shape) == 2 and not model.is_free
-    if not slow:
-        return contextlib.nullcontext(lambda done, metrics: None)
-    seconds = StripSolution(model, couplings[0]).seconds * len(couplings)
+    nothing = contextlib.nullcontext(lambda done, metrics: None)
+    if not isinstance(model, LatticeTheory) or len(model.shape) != 2:
+        return nothing
+    found = model.exact(couplings[0]) or StripSolution(model, couplings[0])
+    seconds = seconds_of(found) * len(couplings)
+    if not seconds:  # in closed form
+        return nothing
     if seconds > _LONG:
         _output.say(f"note: this takes about {seconds:.0f} seconds on one core")
     return progress(f"exact {model.name}", len(couplings))

@@ -297,6 +297,18 @@ def test_an_endless_strip():
     assert gaps[10] == pytest.approx(gap, abs=1e-5 + error)
 
 
+def test_a_gap_across_that_is_too_dear_is_left_out():
+    """Rows of four sites take no time; the gap of slices across them is that of rows of eight."""
+    exact = Phi4((4, 8)).exact(MASSIVE)
+    assert exact is not None and exact.width == 4
+    answers = exact.observables()
+    assert np.isnan(answers["energy_gap"]) and "energy_gap_bound" not in answers
+    assert answers["log_z"] == pytest.approx(
+        2 * StripSolution(Phi4((4, 4)), MASSIVE).log_z, abs=0.2
+    )
+    assert np.isfinite([answers[name] for name in ("phi2", "abs_magnetization")]).all()
+
+
 def test_what_is_too_dear_is_refused():
     with pytest.raises(LatticeFlowsError, match=r"would take .* seconds and .* GB"):
         StripSolution(Phi4((16, 16)), MASSIVE)

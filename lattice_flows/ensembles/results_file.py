@@ -156,7 +156,7 @@ def _accuracies(variables: Mapping[str, Variable]) -> dict[str, Variable]:
     for name, one in variables.items():
         of = name.removesuffix("_stderr")
         if of != name and np.any(one.data > 0):
-            told = dataclasses.replace(one, long_name=f"what {of} may be off by, at most")
+            told = dataclasses.replace(one, long_name=f"what {of} may be off by")
             found[f"{of}_accuracy"] = told
     return found
 

@@ -11,7 +11,8 @@ The sum of a site's weight over the nodes, its z neighbours' sum f held, is
 
 A site that is drawn afresh, from a density with I, thus brings a factor Q/I into the density of all
 others, and draws have the weight w = Π_i I(f_i) / Q(f_i), f_i as it was when site i was drawn.
-Accepting them with probabilities ∝ w leaves p itself, however few the nodes are.
+Accepting them with probabilities ∝ w leaves p itself, however few the nodes are, but for the rare
+draws above the largest weight of a few hundred, which count as that one.
 """
 
 from __future__ import annotations
