@@ -1,13 +1,14 @@
 """lattice-flows exact: answers without sampling."""
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lattice_flows.scripts import _options, _output, _values
+from lattice_flows.io.interrupt import Interrupted
+from lattice_flows.scripts import _drawing, _options, _output, _values
 from lattice_flows.scripts._command import Command
 from lattice_flows.scripts._progress import progress
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from theories import Theory
 
 Report = Callable[[int, Mapping[str, float]], None]
+Stage = Callable[[str], None] | None
 _LONG = 20.0  # seconds
 
 
@@ -22,7 +24,14 @@ _LONG = 20.0  # seconds
 @click.argument("theory")
 @_options.lattice
 @_options.couplings
-@_options.output("Write the answers: JSON if FILE ends in .json, else netCDF.")
+@click.option(
+    "--accuracy",
+    type=click.FloatRange(1e-12, 0.1),
+    default=None,
+    help="Tori: what log Z, and relative averages, may be off by.  [default: 1e-7, or as good as "
+    "half an hour a point allows]",
+)
+@_options.output("Write the answers: JSON if FILE ends in .json, else netCDF.", resumable=True)
 @_options.observables
 @_options.x64
 @_options.common
@@ -30,7 +39,9 @@ def exact(
     theory: str,
     shape: tuple[int, ...] | None,
     given: _values.Given,
+    accuracy: float | None,
     output: Path | None,
+    resume: bool,
     overwrite: bool,
     own: _options.Own,
     as_json: bool,
@@ -38,17 +49,19 @@ def exact(
 ) -> None:
     """Exact answers, at one coupling point or over ranges.
 
-    For THEORY phi4 or double-well on a chain, and on tori whose shorter side is no longer than six
-    sites or so, from the transfer matrix; for many-well (--sites is the number of its components),
+    For THEORY phi4 or double-well on a chain, and on tori whose shorter side has eight sites at
+    most, from the transfer matrix; for many-well (--sites is the number of its components),
     gmm-2, gmm-4, gmm-6 and gmm-40 (which need none) in closed form or by quadrature. Answers on
     tori tell what they may be off by. Couplings not given take the theory's defaults. The answers
-    are in double precision and hold no randomness: --x64 and --seed change nothing.
+    are in double precision and hold no randomness: --x64 and --seed change nothing. What an
+    interrupted command has found is kept beside -o FILE: --resume goes on with it.
 
     \b
     Examples:
       lattice-flows exact phi4 --sites 16 --m 0.5 --json
       lattice-flows exact phi4 --sites 16 --m 0.25:1:16 -o exact.nc
       lattice-flows exact phi4-hopping --shape 4x4 --kappa 0.25:0.29:5
+      lattice-flows exact phi4-hopping --shape 8x8 --kappa 0.25,0.27 --accuracy 1e-4 -o exact.nc
     """
     import theories
 
@@ -56,7 +69,7 @@ def exact(
         raise click.UsageError("give the lattice: --sites N or --shape LxL")
     points = _values.grid(theory, given)
 
-    from lattice_flows.ensembles.result import exact_result
+    from lattice_flows.ensembles.result import Answers, exact_result
     from lattice_flows.ensembles.results_file import save_results
 
     model = theories.make(theory, shape)
@@ -65,35 +78,68 @@ def exact(
         model.validate(point)
     if len(couplings) > 1:  # one is named by its own result
         _output.announce(theory, model.shape, [point._asdict() for point in couplings])
-    results = []
-    with _working(model, couplings) as report:
-        for point in couplings:
-            results.append(exact_result(model, point, own))
-            report(len(results), {})
-    _output.deliver(
-        results,
-        as_json,
-        output,
-        lambda path: save_results(path, "exact-table", results, own=own),
+    record = _drawing.record(
+        "exact",
+        theory=theory,
+        shape=model.shape,
+        couplings=[point._asdict() for point in couplings],
+        accuracy=accuracy,
+        observables=[one.name for one in own],
     )
+    with (
+        _drawing.stoppable(output) as interrupted,
+        _drawing.parts(output, record, resume=resume, overwrite=overwrite) as parts,
+    ):
+        if parts is None:
+            return
+        results = []
+        with _working(model, couplings, accuracy) as (report, stage):
+            for number, point in enumerate(couplings):
+                answers = parts.load(f"answers-{number}")
+                if answers is None:
+                    if interrupted():
+                        raise Interrupted
+                    found = exact_result(model, point, own, accuracy, stage)
+                    parts.save(f"answers-{number}", found.answers)
+                else:
+                    found = Answers(model, point, {k: v[()] for k, v in answers.items()})
+                results.append(found)
+                report(len(results), {})
+
+        def save(path: Path) -> None:
+            provenance = {_drawing.DRAWING: record}
+            save_results(path, "exact-table", results, provenance=provenance, own=own)
+            parts.remove()
+
+        _output.deliver(results, as_json, output, save, {_drawing.DRAWING: record})
 
 
+@contextlib.contextmanager
 def _working(
-    model: "Theory", couplings: Sequence[Any]
-) -> "contextlib.AbstractContextManager[Report]":
+    model: "Theory", couplings: Sequence[Any], accuracy: float | None
+) -> Iterator[tuple[Report, Stage]]:
     """Tori take seconds to minutes: how many is said before, and how far the work has come."""
-    from theories import LatticeTheory, StripSolution, seconds_of
+    from theories import LatticeTheory, seconds_of
 
-    nothing = contextlib.nullcontext(lambda done, metrics: None)
-    if not isinstance(model, LatticeTheory) or len(model.shape) != 2:
-        return nothing
-    found = model.exact(couplings[0]) or StripSolution(model, couplings[0])
-    seconds = seconds_of(found) * len(couplings)
+    def silent(*_: Any) -> None:
+        pass
+
+    seconds = 0.0
+    if isinstance(model, LatticeTheory) and len(model.shape) == 2:
+        from lattice_flows.ensembles.result import solution
+
+        seconds = seconds_of(solution(model, couplings[0], accuracy)) * len(couplings)
     if not seconds:  # in closed form
-        return nothing
+        yield silent, None
+        return
     if seconds > _LONG:
-        _output.say(f"note: this takes about {seconds:.0f} seconds on one core")
-    return progress(f"exact {model.name}", len(couplings))
+        _output.say(f"note: this takes about {_duration(seconds)} on one core")
+    with progress(f"exact {model.name}", len(couplings)) as report:
+        yield report, (_output.say if seconds > _LONG else None)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
 if __name__ == "__main__":

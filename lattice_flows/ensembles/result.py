@@ -8,7 +8,7 @@ null.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan, nan
 from typing import Any
@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lattice_flows.ensembles.ensemble import config_of, describe
-from observables import Estimate, Measurement, Observable, answers_of, exact_answers
+from observables import Estimate, Measurement, Observable, answers_of
 from observables.estimate import Detail, plain
-from theories import LatticeFlowsError, LatticeTheory, StripSolution, Theory
+from theories import ExactAnswers, LatticeFlowsError, LatticeTheory, StripSolution, Theory
 
 UNKNOWN = Estimate(nan, nan)
 
@@ -169,22 +169,42 @@ class Answers(Result):
         return {**bounds, "ess": None, "max_weight_share": None, "reliable": True}
 
 
-def exact_result(theory: Theory, couplings: Any, own: Sequence[Observable] = ()) -> Answers:
+def exact_result(
+    theory: Theory,
+    couplings: Any,
+    own: Sequence[Observable] = (),
+    accuracy: float | None = None,
+    report: Callable[[str], None] | None = None,
+) -> Answers:
     """The exact answers at one coupling point, those of your `own` observables among them.
 
-    Raises LatticeFlowsError where none are known, as on lattices of more than one dimension.
+    accuracy: what log Z, and relative averages, may be off by on tori. report: is told what is done
+    where it takes long. Raises LatticeFlowsError where no answers are known, as on lattices of more
+    than two dimensions, or where they would take too long.
     """
     for one in own:
         if one.exact is None:
             raise LatticeFlowsError(f"{one.name} has no exact value: Observable(exact=...) has one")
-    answers = exact_answers(theory, couplings, own)
-    if answers is None and isinstance(theory, LatticeTheory) and len(theory.shape) == 2:
-        answers = answers_of(StripSolution(theory, couplings), own)  # or it says what it would take
-    if answers is None:
+    exact = solution(theory, couplings, accuracy, report)
+    if exact is None:
         raise LatticeFlowsError(
             f"no exact answer is known for {describe(theory)} here: {_remedy(theory)}"
         )
-    return Answers(theory, couplings, answers)
+    return Answers(theory, couplings, answers_of(exact, own))
+
+
+def solution(
+    theory: Theory,
+    couplings: Any,
+    accuracy: float | None = None,
+    report: Callable[[str], None] | None = None,
+) -> ExactAnswers | None:
+    """The exact solution of a theory, also where it takes minutes; None where none is known."""
+    exact = theory.exact(couplings)
+    torus = isinstance(theory, LatticeTheory) and len(theory.shape) == 2
+    if torus and (exact is None or (accuracy and isinstance(exact, StripSolution))):
+        return StripSolution(theory, couplings, accuracy=accuracy or 1e-7, report=report)
+    return exact
 
 
 def known(answers: Mapping[str, Any], names: Iterable[str]) -> dict[str, float]:

@@ -6,6 +6,7 @@ err by is seen between two numbers of them (solution.py).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..gauss import gauss_nodes
+from ..quadrature import Grid
 from .correlations import two_point
 from .magnetization import Distribution, magnetization_distribution
 from .node_choice import Choice
@@ -20,6 +22,8 @@ from .states import EPSILON, StripStates
 
 Answer = tuple[Any, Any]
 """A number or an array, and its error."""
+EXTENSIVE = ("log_z", "susceptibility", "susceptibility_abs")
+"""The answers that grow with the volume, or a power of it."""
 
 
 class StripAnswers:
@@ -37,6 +41,7 @@ class StripAnswers:
         choice: Choice,
         target: float,
         magnetization_target: float,
+        report: Callable[[str], None] | None = None,
     ) -> None:
         self.theory, self.couplings, self.choice = theory, couplings, choice
         self.even = bool(theory.is_symmetric(couplings))
@@ -44,6 +49,9 @@ class StripAnswers:
         self._target, self._magnetization_target = target, magnetization_target
         self.along, length = along, theory.shape[along]
         width = theory.sites // length
+        self._report = report or (lambda what: None)
+        self._what = f"rows of {width} sites, {choice.n} nodes each"
+        self._report(f"eigenstates: {self._what}")
         nodes = gauss_nodes(self.potential, choice.c, choice.n, self.even)
         self.states = StripStates(
             nodes, self.potential, self.stiffness, width, length, self.even, target
@@ -88,6 +96,15 @@ class StripAnswers:
             return found[:, 0], error
         return (found.T if self.along else found), error
 
+    def pairs(self) -> Answer:
+        """The same, with an error for each."""
+        found, error = self.two_point
+        return found, np.full_like(found, error)
+
+    def density(self, m: Grid) -> Answer:
+        """P(M) at `m`."""
+        return self.distribution.density(m)
+
     def correlator(self) -> Answer:
         """⟨φ̄_0 φ̄_r⟩ of the means of slices across the first direction."""
         found, error = self.two_point
@@ -119,6 +136,7 @@ class StripAnswers:
     @cached_property
     def distribution(self) -> Distribution:
         """Of M."""
+        self._report(f"P(M): {self._what}")
         return magnetization_distribution(self.states, self._magnetization_target)
 
     def of_magnetization(self) -> dict[str, Answer]:

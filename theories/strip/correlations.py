@@ -14,8 +14,6 @@ from jaxtyping import Float
 
 from .states import StripStates
 
-_NOTHING = 1e-17
-
 
 def two_point(states: StripStates, tolerance: float) -> tuple[Float[np.ndarray, "L W"], float]:
     """(G, error): G(r, x) for every displacement along and across the strip."""
@@ -23,36 +21,40 @@ def two_point(states: StripStates, tolerance: float) -> tuple[Float[np.ndarray, 
     width = rows.width
     count, left_out = states.leading(tolerance)
     rho = states.rho[:count]
+    symmetry = states.symmetry
     kept = [
-        (sector, members, states.components(sector, count))
-        for sector in states.sectors
-        if len(members := states.members(sector, count))
+        (sector, members, states.parts(members))
+        for sector in range(len(symmetry.signs))
+        if len(members := states.members([sector], count))
     ]
-    first = rows.along(0, rows.x)
+    first, largest = rows.along(0, rows.x), float(np.max(np.abs(rows.x)))
+    negligible = tolerance * states.excess / count
     elements = np.zeros((count, count))  # ⟨ψ_j| φ_0 |ψ_l⟩
     found = np.zeros((length, width))
     for l in range(count):
         ket = states.state(l)
         rest = (first * ket.reshape(rows.shape)).reshape(-1)
         found[0] += rho[l] ** length * _with_every_field(states, rest * ket)
+        parts = symmetry.gather(rest)
         for sector, members, psi in kept:
-            elements[members, l] = psi @ sector.project(rest)
-        for sector, members, psi in kept:
-            rest -= sector.spread(elements[members, l] @ psi)
+            elements[members, l] = psi @ parts[sector]
+            parts[sector] -= elements[members, l] @ psi
+        rest = symmetry.spread(parts)
         for r in range(1, length):
+            # All that is still to come is less than this; Q falls faster than ψ_l.
+            if length * rho[l] ** (length - r) * largest * np.linalg.norm(rest) < negligible:
+                break
             rest = states.apply(rest)
             here = _with_every_field(states, rest * ket)
             found[r] += rho[l] ** (length - r) * here
             found[length - r] += rho[l] ** (length - r) * np.roll(here[::-1], 1)
-            if np.abs(rest).max() < _NOTHING:
-                break
     moved, shift = elements, _shift(states, count)
     for x in range(width):
         overlaps = elements * moved
         for r in range(1, length):
             found[r, x] += rho**r @ overlaps @ rho ** (length - r)
         moved = shift.T @ moved @ shift
-    bound = float(np.max(rows.x**2)) * left_out
+    bound = largest**2 * left_out + 2 * length * tolerance
     return found / states.excess, bound
 
 

@@ -38,32 +38,25 @@ def log_z_derivatives(answers: StripAnswers) -> dict[str, Answer]:
 
 
 def differences(
-    answers: StripAnswers, targets: tuple[float, float]
-) -> dict[str, dict[str, Answer]]:
-    """(∂⟨O⟩, error) by each coupling, of all that the answers have."""
-    found: dict[str, dict[str, Answer]] = {}
-    for coupling in answers.couplings._fields:
+    answers: StripAnswers, coupling: str, targets: tuple[float, float]
+) -> dict[str, Answer]:
+    """(∂⟨O⟩, error) by `coupling`, of all that the answers have."""
+    solved: dict[Any, dict[str, Answer]] = {}
 
-        def solve(couplings: Any) -> dict[str, Answer]:
+    def solve(couplings: Any) -> dict[str, Answer]:
+        if couplings not in solved:
             there = StripAnswers(answers.theory, couplings, answers.along, answers.choice, *targets)
-            return there.of_fields() | there.of_magnetization()
+            solved[couplings] = there.of_fields() | there.of_magnetization()
+        return solved[couplings]
 
-        solved: dict[Any, dict[str, Answer]] = {}
-
-        def known(couplings: Any, solved: dict = solved, solve: Callable = solve) -> dict:
-            if couplings not in solved:
-                solved[couplings] = solve(couplings)
-            return solved[couplings]
-
-        of: dict[str, Answer] = {}
-        for name in known(answers.couplings):
-            value, second = _difference(
-                lambda c, name=name, known=known: known(c)[name][0], answers.couplings, coupling
-            )
-            step = _step(getattr(answers.couplings, coupling))
-            worst = np.max([np.max(answer[name][1]) for answer in solved.values()])
-            of[name] = value, np.abs(value - second) * _STEP + 2 * worst / step
-        found[coupling] = of
+    found: dict[str, Answer] = {}
+    for name in solve(answers.couplings):
+        value, second = _difference(
+            lambda couplings, name=name: solve(couplings)[name][0], answers.couplings, coupling
+        )
+        step = _step(getattr(answers.couplings, coupling))
+        worst = np.max([np.max(answer[name][1]) for answer in solved.values()])
+        found[name] = value, np.abs(value - second) * _STEP + 2 * worst / step
     return found
 
 

@@ -12,46 +12,53 @@ cos(kΣφ/V) + sin(kΣφ/V) R, R the reflection φ → -φ, and (f, g) is Σ f R
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Complex, Num
+from jaxtyping import Complex, Float, Int, Num
 
 from ..quadrature import Grid
-from .rows import Sector
 from .states import StripStates
 
 _BLOCK = 4
+_LIKE = 10.0
 _MOST = 400
 _SMALL = 0.05
-_NOTHING = 1e-17
+_NEGLIGIBLE = 1e-3
+_SINGLE = 5e-7  # errors for which single precision is enough
 
-Functions = Num[np.ndarray, "P sectors orbits"]
+Functions = Num[np.ndarray, "slots sectors orbits"]
 
 
 class Distribution(NamedTuple):
-    """Of M. bound: B. characteristic: ⟨e^{ikM}⟩ at k = 0, π/B, 2π/B, …; error: of each."""
+    """Of M. bound: B. characteristic: ⟨e^{ikM}⟩ at k = 0, π/B, 2π/B, …; left_out: that part of Z.
+
+    States that are left out have other distributions of M, but with averages like those of the
+    others: an average f errs by a few times left_out · ⟨|f|⟩.
+    """
 
     bound: float
     characteristic: Complex[np.ndarray, " k"]
-    error: float
+    left_out: float
 
-    def density(self, m: Grid) -> Grid:
-        """P(M) at each of `m`; 0 beyond B."""
+    def density(self, m: Grid) -> tuple[Grid, Grid]:
+        """P(M) at each of `m`, and its error; 0 beyond B."""
         k = np.pi / self.bound * np.arange(len(self.characteristic))
         series = np.exp(-1j * np.outer(m, k)) @ self.characteristic
         # Negative k add the complex conjugate; k = 0 counts once.
-        return np.where(np.abs(m) <= self.bound, (2 * np.real(series) - 1) / (2 * self.bound), 0.0)
+        value = np.where(np.abs(m) <= self.bound, (2 * np.real(series) - 1) / (2 * self.bound), 0.0)
+        return value, np.full(len(m), _LIKE * self.left_out * float(np.max(np.abs(value))))
 
     def positive(self) -> tuple[float, float]:
         """P(M > 0), and its error."""
         k, signs = self._modes()
-        return self._mean(np.append(self.bound, 1j * (signs - 1) / k))
+        return self._told(self._mean(np.append(self.bound, 1j * (signs - 1) / k)))
 
     def absolute(self) -> tuple[float, float]:
         """⟨|M|⟩, and its error."""
         k, signs = self._modes()
-        return self._mean(np.append(self.bound**2, 2 * (signs - 1) / k**2))
+        return self._told(self._mean(np.append(self.bound**2, 2 * (signs - 1) / k**2)))
 
     def moment(self, power: int) -> tuple[float, float]:
         """⟨M^power⟩ for powers 1 … 4, and its error."""
@@ -64,13 +71,18 @@ class Distribution(NamedTuple):
             3: 2j * b * signs * (b**2 / k - 6 / k**3),
             4: 8 * b * signs * (b**2 / k**2 - 6 / k**4),
         }[power]
-        return self._mean(np.append(whole, rest))
+        value = self._mean(np.append(whole, rest))
+        if power % 2:
+            return value, _LIKE * self.left_out * self.moment(power + 1)[0] ** (power / (power + 1))
+        return self._told(value)
 
-    def _mean(self, transform: Num[np.ndarray, " k"]) -> tuple[float, float]:
-        """⟨f(M)⟩ from the integrals ∫ f(M) e^{-ikM} dM over (-B, B); Z itself has no error."""
+    def _told(self, value: float) -> tuple[float, float]:
+        return value, _LIKE * self.left_out * abs(value)
+
+    def _mean(self, transform: Num[np.ndarray, " k"]) -> float:
+        """⟨f(M)⟩ from the integrals ∫ f(M) e^{-ikM} dM over (-B, B)."""
         terms = np.real(self.characteristic * transform)
-        value = (2 * np.sum(terms) - terms[0]) / (2 * self.bound)
-        return float(value), float(self.error * np.sum(np.abs(transform[1:])) / self.bound)
+        return float((2 * np.sum(terms) - terms[0]) / (2 * self.bound))
 
     def _modes(self) -> tuple[Grid, Grid]:
         """k = π/B, 2π/B, … and e^{ikB} there."""
@@ -82,12 +94,12 @@ def magnetization_distribution(states: StripStates, tolerance: float) -> Distrib
     """P(M), each Fourier coefficient with an error below `tolerance` where the states suffice."""
     bound = float(np.max(np.abs(states.rows.x)))
     count, error = states.leading(tolerance)
-    error = 2 * max(error, 1e-13)
+    error = max(error, 1e-13)
     found: list[complex] = [1.0]
     before = np.inf
     while len(found) < _MOST:
         k = np.pi / bound * np.arange(len(found), len(found) + _BLOCK)
-        block = [characteristic(states, one, count) for one in k]
+        block = [characteristic(states, one, count, error) for one in k]
         largest = float(np.max(np.abs(block)))
         # What does not fall any more is not the theory's but the nodes'.
         if largest < _SMALL and largest > 0.9 * before:
@@ -100,79 +112,124 @@ def magnetization_distribution(states: StripStates, tolerance: float) -> Distrib
     return Distribution(bound, np.array(found, dtype=np.complex128), error)
 
 
-def characteristic(states: StripStates, k: float, count: int) -> complex:
-    """⟨e^{ikM}⟩ by the returns to the `count` leading states."""
-    blocks: dict[tuple[int, ...], list[Sector]] = {}
-    for sector in states.sectors:  # D_k mixes odd and even ones only
-        blocks.setdefault(sector.signs[1:] if states.even else sector.signs, []).append(sector)
+def characteristic(states: StripStates, k: float, count: int, tolerance: float) -> complex:
+    """⟨e^{ikM}⟩ by the returns to the `count` leading states, to `tolerance`."""
+    rows, length, symmetry = states.rows, states.length, states.symmetry
+    blocks = _blocks(states, count, np.float32 if tolerance >= _SINGLE else np.float64)
+    slots = max(len(block.members) for block in blocks)
+    # A function of each block in every slot: T is applied to all of them at once.
+    u = np.zeros((slots, len(symmetry.signs), symmetry.orbits), blocks[0].psi[0][2].dtype)
+    for block in blocks:
+        for sector, which, psi in block.psi:
+            u[which, sector] = psi
+    total = rows.total()[symmetry.representatives].astype(u.dtype)
+    angle = k / (rows.width * length) * total
+    phase = _phase(angle, states.even)
+    # F_{s+t+1} = (u_s, D u_t) with u_s = (T_Q D)^s P
+    phased = phase(u)
+    returns = [[_form(u, phased, block)] for block in blocks]
+    before = 1.0
+    for _ in range(length // 2):
+        u = _without(blocks, np.array([_apply(states, one) for one in phased]))
+        here = float(np.sqrt(np.max(np.sum(np.abs(u) ** 2, axis=(1, 2)))))
+        if here * before < _NEGLIGIBLE * tolerance:
+            break
+        before = here
+        for found, block in zip(returns, blocks, strict=True):
+            found.append(_form(u, phased, block))
+        phased = phase(u)
+        for found, block in zip(returns, blocks, strict=True):
+            found.append(_form(u, phased, block))
     # As a part of what these states have at k = 0: the others are taken to be like them.
-    whole = float(np.sum(states.rho[:count] ** states.length))
-    return sum(_in_block(states, k, block, count) for block in blocks.values()) / whole
+    whole = float(np.sum(states.rho[:count] ** length))
+    traces = [
+        _trace([f * block.kappa for f in found[:length]], length)
+        for found, block in zip(returns, blocks, strict=True)
+    ]
+    return complex(sum(traces)) / whole
 
 
-def _in_block(states: StripStates, k: float, block: list[Sector], count: int) -> complex:
-    """The trace over the sectors of `block`, one of them or an even and an odd one.
+class Block(NamedTuple):
+    """States that D_k mixes: of one sector, or of an even one and its odd one.
 
-    Functions are arrays of (sector, orbits), i times the odd ones, real; or of one sector, complex.
+    members: their numbers. kappa: ρ, and its sign that of a function times i where it is odd.
+    sectors: with a sign for (f, f), too. psi: (sector, places among the members, the parts).
     """
-    rows, length = states.rows, states.length
-    numbers = [states.members(sector, count) for sector in block]
-    members = np.concatenate(numbers)
-    if not len(members):
-        return 0.0
-    even = states.even
-    psi = np.zeros((len(members), len(block), len(block[0].root)))
-    done = 0
-    for i, sector in enumerate(block):
-        psi[done : done + len(numbers[i]), i] = states.components(sector, count)
-        done += len(numbers[i])
-    parity = np.array([1.0, -1.0])[: len(block)]
-    kappa = states.rho[members] * np.where(states.odd[members], -1.0, 1.0)
-    representatives = block[0].representatives
-    angle = k / (rows.width * length) * rows.total()[representatives]
+
+    members: Int[np.ndarray, " P"]
+    kappa: Float[np.ndarray, " P"]
+    sectors: list[tuple[int, float]]
+    psi: list[tuple[int, Int[np.ndarray, " p"], Float[np.ndarray, "p orbits"]]]
+
+
+def _blocks(states: StripStates, count: int, dtype: type) -> list[Block]:
+    whole = len(states.symmetry.signs)
+    half = whole // 2 if states.even else whole
+    found = []
+    for first in range(half):
+        sectors = range(first, whole, half)
+        members = states.members(sectors, count)
+        if not len(members):
+            continue
+        sign = {sector: -1.0 if states.symmetry.odd(sector) else 1.0 for sector in sectors}
+        its = np.array([states.sector(j) for j in members.tolist()])
+        psi = [
+            (
+                sector,
+                np.flatnonzero(its == sector),
+                states.parts(members[its == sector]).astype(dtype),
+            )
+            for sector in sectors
+            if np.any(its == sector)
+        ]
+        kappa = states.rho[members] * np.array([sign[sector] for sector in its.tolist()])
+        found.append(Block(members, kappa, list(sign.items()), psi))
+    return found
+
+
+def _phase(angle: Float[np.ndarray, " orbits"], even: bool) -> Callable[[Functions], Functions]:
+    """D_k, of functions by their parts."""
     cosine, sine = np.cos(angle), np.sin(angle)
 
     def phase(u: Functions) -> Functions:
-        if even:
-            return np.stack(
-                [cosine * u[:, 0] - sine * u[:, 1], cosine * u[:, 1] + sine * u[:, 0]], axis=1
-            )
-        return (cosine + 1j * sine) * u
+        if not even:
+            return (cosine + np.complex64(1j) * sine) * u
+        half, turned = u.shape[1] // 2, np.empty_like(u)
+        for here, one in zip(turned, u, strict=True):
+            here[:half] = cosine * one[:half] - sine * one[half:]
+            here[half:] = cosine * one[half:] + sine * one[:half]
+        return turned
 
-    def step(u: Functions) -> Functions:
-        u = np.array([_apply(states, block, v) for v in u])
-        return u - np.tensordot(np.tensordot(u, psi, axes=([1, 2], [1, 2])), psi, axes=1)
+    return phase
 
-    def form(u: Functions, v: Functions) -> Num[np.ndarray, "P P"]:
-        return np.tensordot(u * parity[:, None], v, axes=([1, 2], [1, 2]))
 
-    # F_{s+t+1} = (u_s, D u_t) with u_s = (T_Q D)^s P
-    u, phased = psi, phase(psi)
-    returns = [form(u, phased)]
-    while len(returns) < length and np.abs(u).max() > _NOTHING:
-        u = step(phased)
-        returns.append(form(u, phased))
-        phased = phase(u)
-        returns.append(form(u, phased))
-    returns = [f * kappa for f in returns[:length]]
-    series = [np.eye(len(members), dtype=returns[0].dtype)]
+def _apply(states: StripStates, parts: Any) -> Any:
+    """T, of functions that may be complex."""
+    if np.iscomplexobj(parts):
+        return states.apply_parts(parts.real) + np.complex64(1j) * states.apply_parts(parts.imag)
+    return states.apply_parts(parts)
+
+
+def _without(blocks: list[Block], u: Functions) -> Functions:
+    """What of the functions is in Q."""
+    for block in blocks:
+        for sector, _, psi in block.psi:
+            u[:, sector] -= (u[:, sector] @ psi.T) @ psi
+    return u
+
+
+def _form(u: Functions, v: Functions, block: Block) -> Num[np.ndarray, "P P"]:
+    """(u_i, v_j) of functions of the block."""
+    some = slice(len(block.members))
+    return np.sum(
+        [sign * (u[some, sector] @ v[some, sector].T) for sector, sign in block.sectors], axis=0
+    )
+
+
+def _trace(returns: list[Num[np.ndarray, "P P"]], length: int) -> complex:
+    """Of all cycles that pass P, from the returns F_m κ."""
+    series = [np.eye(len(returns[0]), dtype=returns[0].dtype)]
     for l in range(1, length):
         terms = (f @ series[l - m] for m, f in enumerate(returns[:l], start=1))
         series.append(np.sum(list(terms), axis=0))
-    traces = [m * np.sum(f * series[length - m].T) for m, f in enumerate(returns, start=1)]
-    return complex(sum(traces))
-
-
-def _apply(states: StripStates, block: list[Sector], v: Any) -> Any:
-    """T v, all sectors of the block at once; v is (sectors, orbits)."""
-    if np.iscomplexobj(v):
-        return _apply(states, block, v.real) + 1j * _apply(states, block, v.imag)
-    found = states.apply(np.sum([s.spread(u) for s, u in zip(block, v, strict=True)], axis=0))
-    if len(block) == 1:
-        return block[0].gather(found)[None]
-    here = block[0].representatives
-    at, across = found[here], found[len(found) - 1 - here]
-    halves = ((at + across) / 2, (at - across) / 2)
-    return np.array(
-        [s.follows[here] * half * s.root for s, half in zip(block, halves, strict=True)]
-    )
+    return sum(m * np.sum(f * series[length - m].T) for m, f in enumerate(returns, start=1))

@@ -1,9 +1,9 @@
 """Which weight e^{-v(x) - c x²} the Gauss nodes of a site are to be those of.
 
 Too small a c leaves e^{-S} far narrower than the weight, too large a c leaves tails that the nodes
-do not reach; between the two the error has a sharp minimum, at c = a … 3a mostly. It is looked for
-on the narrowest torus whose sites have as many bonds, 2 × 4 (of a chain: one of 4 sites), against
-the same with far more nodes: this takes milliseconds, and tells how many nodes are needed, too.
+do not reach; between the two the error has a sharp minimum, at c = a … 4a mostly. It is looked for
+on a narrow torus, of rows of three sites, against the same with far more nodes; where it lies about
+is known from rows of two. This takes a second, and tells how many nodes are needed, too.
 """
 
 from __future__ import annotations
@@ -14,23 +14,25 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ..gauss import Nodes, gauss_nodes
+from ..gauss import gauss_nodes
 from ..quadrature import Potential
-from .rows import RowMatrix
+from .states import StripStates
 
-_LENGTH = 4
-_REFERENCE = 26
-_TRIED = np.linspace(0.5, 4.0, 15)  # c / a
+_LENGTH = 6
+_REFERENCE = {1: 26, 2: 22, 3: 15}  # nodes, by the width
+_COARSE = np.linspace(0.5, 4.0, 15)  # c / a
+_FINE = np.linspace(-0.4, 0.8, 9)
 
 
 class Choice(NamedTuple):
-    """n nodes of the weight with c, and the largest error on the small torus.
+    """n nodes of the weight with c, and what they err by on the narrow torus.
 
-    error: of log Z per site, relative of ⟨φ²⟩ and ⟨φ⁴⟩.
+    log_z: of log Z per site. error: relative of ⟨φ²⟩ and ⟨φ⁴⟩, or log_z if larger.
     """
 
     n: int
     c: float
+    log_z: float
     error: float
 
 
@@ -39,30 +41,32 @@ class NodeChoice:
 
     def __init__(self, potential: Potential, stiffness: float, width: int, even: bool) -> None:
         self._potential, self._stiffness, self._even = potential, stiffness, even
-        self._width = min(width, 2)
+        self._widths = range(1, 2) if width == 1 else range(2, min(width, 3) + 1)
 
     def best(self, n: int) -> Choice:
         """Where `n` nodes are best."""
-        choices = []
-        for ratio in _TRIED:
-            c = float(ratio * self._stiffness)
-            nodes = gauss_nodes(self._potential, c, n, self._even)
-            error = float(np.max(np.abs(self._answers(nodes) - self._reference)))
-            choices.append(Choice(n, c, error))
-        return min(choices, key=lambda choice: choice.error)
+        at, steps = 0.0, _COARSE
+        found = Choice(n, np.nan, np.inf, np.inf)
+        for width in self._widths:
+            tried = [self._choice(n, (at + step) * self._stiffness, width) for step in steps]
+            found = min(tried, key=lambda choice: choice.error)
+            at, steps = found.c / self._stiffness, _FINE[0.3 - found.c / self._stiffness < _FINE]
+        return found
+
+    def _choice(self, n: int, c: float, width: int) -> Choice:
+        error = np.abs(self._answers(n, c, width) - self._reference[width])
+        return Choice(n, c, float(error[0]), float(error.max()))
 
     @cached_property
-    def _reference(self) -> Float[np.ndarray, " 3"]:
-        c = 2 * self._stiffness
-        return self._answers(gauss_nodes(self._potential, c, _REFERENCE, self._even))
+    def _reference(self) -> dict[int, Float[np.ndarray, " 3"]]:
+        c = 2.4 * self._stiffness
+        return {width: self._answers(_REFERENCE[width], c, width) for width in self._widths}
 
-    def _answers(self, nodes: Nodes) -> Float[np.ndarray, " 3"]:
+    def _answers(self, n: int, c: float, width: int) -> Float[np.ndarray, " 3"]:
         """log Z per site, ln ⟨φ²⟩ and ln ⟨φ⁴⟩."""
-        rows = RowMatrix(nodes, self._potential, self._stiffness, self._width, self._even)
-        values, vectors = np.linalg.eigh(rows.matrix())
-        powers = (values.clip(0) / values[-1]) ** _LENGTH
-        log_z = _LENGTH * (np.log(values[-1]) + rows.log_scale) + np.log(powers.sum())
-        states = vectors**2 @ powers / powers.sum()
-        site = states.reshape(len(nodes.x), -1).sum(axis=1)
-        moments = site @ np.stack([nodes.x**2, nodes.x**4], axis=1)
-        return np.append(log_z / (_LENGTH * self._width), np.log(moments))
+        nodes = gauss_nodes(self._potential, c, n, self._even)
+        states = StripStates(
+            nodes, self._potential, self._stiffness, width, _LENGTH, self._even, 1e-10
+        )
+        moments = states.occupation @ np.stack([nodes.x**2, nodes.x**4], axis=1)
+        return np.append(states.log_z / (_LENGTH * width), np.log(moments))

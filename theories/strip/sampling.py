@@ -71,8 +71,7 @@ class StripSampler:
             + 2 * stiffness * np.outer(f, nodes.x)
         )
         self._log_ratio = CubicSpline(f, log_i - log_q)
-        total = sum(w * states.state(j) ** 2 for j, w in enumerate(states.weights))
-        self._first = np.cumsum(total)
+        self._first = np.cumsum(states.density)
 
     def weighted(self, rng: np.random.Generator, n: int) -> Drawn:
         """n configurations with their weights w = e^{log_w}."""

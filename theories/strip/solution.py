@@ -3,8 +3,7 @@
 A torus of L × W sites is a chain of L rows, Z = Tr T^L, with T on Gauss nodes at each site of a row
 (gauss.py, rows.py). Two things are not exact, and both are told with every number:
 
-- the nodes. Their error falls faster than exponentially in their number n: every answer is computed
-  with n - 1 and n - 2, too, and the differences are what those err by.
+- the nodes, of whose error levels.py tells, and takes it off where it can;
 - the eigenstates that are left out, which are bounded (states.py).
 
 There are as many nodes as the accuracy asks for, or as time and memory allow: a function of a row
@@ -13,9 +12,10 @@ is n^W numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -23,48 +23,42 @@ from jaxtyping import Float
 from ..errors import LatticeFlowsError
 from ..quadrature import Grid
 from ..shapes import Draws, Point
-from .answers import Answer, StripAnswers
+from .answers import EXTENSIVE, Answer, StripAnswers
+from .cost import cost
 from .derivatives import differences, log_z_derivatives
+from .levels import from_narrower, from_nodes
 from .node_choice import Choice, NodeChoice
 from .sampling import StripSampler
 
-MAX_SECONDS = 600.0
-MAX_BYTES = 4e9
+MAX_SECONDS = 1800.0  # of one number of nodes
+MAX_BYTES = 8e9
 MAX_LENGTH = 1024
 LEAST_NODES = 5  # of fewer the differences do not tell the error
 MOST_NODES = 24
+LEAST_WIDTH = 6  # narrower strips have none that is like them
+WIDEST_NARROWER = 5  # where far more nodes cost nothing
 _QUICK, _GOOD = 60.0, 1e-5
-_SMALL, _LARGE = 10**4, 10**6  # states; of more, fewer eigenvectors are kept
+_GAIN = 0.1  # of narrower strips
 # Of the difference between n and n - 1 nodes, which is mostly ten times the error of n.
 _KNOWN = 100
 
-
-class Cost(NamedTuple):
-    """What a number of nodes takes, as it was measured on one core: an upper estimate."""
-
-    seconds: float
-    gigabytes: float
-
-
-def cost(length: int, width: int, n: int, magnetization: bool) -> Cost:
-    """Of `length` rows of `width` sites with `n` nodes each: of P(M), or of all else."""
-    states = float(n) ** width
-    apply = 1e-9 * states * (width * (0.5 * n + 1.5) + 10)
-    # 30 values of k, and for each of them 35 states that take half the length and come back.
-    steps = 30 * 35 * 0.75 * min(length, 40) if magnetization else 250 + 40 * min(length, 40)
-    return Cost(apply * steps, 130e-9 * states)
+Of = Callable[[StripAnswers], Mapping[str, Answer]]
+"""Some of the answers, by name."""
 
 
 class StripSolution:
     """The exact solution of a lattice theory on a torus of two dimensions; all in float64.
 
     nodes: n of each site; by default as many as `accuracy` (of log Z, and relative of moments)
-    needs. along: the axis from row to row; the longer by default. seconds: that it may take. After
-    construction `nodes` tells the nodes, and `magnetization_nodes` those for P(M): fewer where time
-    is short. Answers are found when they are first asked for; `observables` has all of them.
+    needs. magnetization_nodes: those for P(M); by default as many, or fewer where time is short.
+    along: the axis from row to row; the longer by default. seconds: that it may take.
+    corrected: whether narrower strips tell and take off what the nodes err by; by default from
+    six sites on. report: is told what is being done, as it begins. After construction `nodes`
+    and `magnetization_nodes` tell the nodes, and `narrower` has the narrower strips. Answers are
+    found when they are first asked for; `observables` has all of them.
 
     Raises LatticeFlowsError for lattices that are no torus of two dimensions (or chain), for
-    couplings that are invalid, and where one solution would take more than `seconds` or 4 GB: the
+    couplings that are invalid, and where one solution would take more than `seconds` or 8 GB: the
     message says how much.
     """
 
@@ -74,9 +68,12 @@ class StripSolution:
         couplings: Point,
         *,
         nodes: int | None = None,
+        magnetization_nodes: int | None = None,
         along: int | None = None,
         accuracy: float = 1e-7,
         seconds: float = MAX_SECONDS,
+        corrected: bool | None = None,
+        report: Callable[[str], None] | None = None,
     ) -> None:
         if len(theory.shape) > 2:
             raise LatticeFlowsError(
@@ -94,7 +91,7 @@ class StripSolution:
         if any(np.ndim(value) for value in couplings):
             raise LatticeFlowsError("exact answers are for one set of couplings, not for arrays")
         self.theory = theory
-        self._seconds = seconds
+        self._accuracy, self._seconds, self._report = accuracy, seconds, report
         self.length = theory.shape[0]
         self.couplings = couplings._make(map(float, couplings))
         self._stiffness = float(theory.stiffness(self.couplings))
@@ -102,24 +99,57 @@ class StripSolution:
         self._choice = NodeChoice(self._potential, self._stiffness, self.width, self._even)
         self.nodes = self._enough(accuracy, False) if nodes is None else nodes
         self._refuse_dear(self.nodes)
-        self.magnetization_nodes = self._enough(accuracy, True) if nodes is None else nodes
+        self.magnetization_nodes = magnetization_nodes or nodes or self._enough(accuracy, True)
         self._known: dict[int, StripAnswers] = {}
+        if corrected is None:
+            corrected = nodes is None and self.width >= LEAST_WIDTH
+        self.narrower = self._narrower(accuracy) if corrected else []
+
+    def _narrower(self, accuracy: float) -> list[StripSolution]:
+        """Two narrower strips, the wider first."""
+        found = []
+        wider = min(self.width - 2, WIDEST_NARROWER)
+        for width in (wider, wider - 1):
+            shape = (self.rows, width) if self.along == 0 else (width, self.rows)
+            found.append(
+                StripSolution(
+                    replace(self.theory, shape=shape),
+                    self.couplings,
+                    along=self.along,
+                    accuracy=accuracy / 10,
+                    seconds=self._seconds / 3,
+                    report=self._report,
+                )
+            )
+        return found
 
     def _potential(self, x: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any"]:
         return self.theory.potential(x, self.couplings)
 
     def _enough(self, accuracy: float, magnetization: bool) -> int:
         """The fewest nodes that are accurate, or the most that can be paid."""
-        for n in range(LEAST_NODES, MOST_NODES + 1):
+        most = self._seconds / 3 if magnetization else self._seconds
+        # Alone, what n - 1 nodes err by is what is told.
+        fewer, gain = (0, _GAIN) if self.width >= LEAST_WIDTH else (1, 1.0)
+        for n in range(LEAST_NODES, MOST_NODES):
             more = cost(self.rows, self.width, n + 1, magnetization)
-            most = self._seconds / 3 if magnetization else self._seconds
             if more.seconds > most or more.gigabytes * 1e9 > MAX_BYTES:
                 return n
-            # log Z sums up what the sites err by; averages have the error of one.
-            sites = 1 if magnetization else self.theory.sites
-            if self._choices(n).error * sites < accuracy:
+            if gain * self._error(n - fewer, magnetization) < accuracy:
                 return n
         return MOST_NODES
+
+    def _error(self, n: int, magnetization: bool) -> float:
+        """What log Z, or relative averages, err by with `n` nodes, about."""
+        choice = self._choices(n)
+        return (
+            choice.error if magnetization else max(choice.error, self.theory.sites * choice.log_z)
+        )
+
+    @property
+    def _alone(self) -> float:
+        """What the answers err by without narrower strips, about."""
+        return max(self._error(self.nodes, False), self._error(self.magnetization_nodes, True))
 
     def _choices(self, n: int) -> Choice:
         if n not in self._found_choices:
@@ -144,17 +174,18 @@ class StripSolution:
     @property
     def seconds(self) -> float:
         """What all answers take, about."""
-        return sum(
+        levels = 1 if self.narrower else 3
+        own = sum(
             cost(self.rows, self.width, n - less, of_m).seconds
             for n, of_m in ((self.nodes, False), (self.magnetization_nodes, True))
-            for less in range(3)
+            for less in range(levels)
         )
+        return own + sum(strip.seconds for strip in self.narrower)
 
     @property
     def expected_error(self) -> float:
         """What log Z, or relative an average, will be off by, about: from the small torus."""
-        fields = self._choices(self.nodes).error * self.theory.sites
-        return max(fields, self._choices(self.magnetization_nodes).error)
+        return self._alone * (_GAIN if self.narrower else 1)
 
     # -- answers -----------------------------------------------------------------------------
 
@@ -165,33 +196,48 @@ class StripSolution:
                 self.couplings,
                 self.along,
                 self._choices(n),
-                *self._targets(n**self.width),
+                *self._targets,
+                report=self._report,
             )
         return self._known[n]
 
-    def _levels(self, n: int) -> list[StripAnswers]:
-        """Of n, n - 1 and n - 2 nodes."""
-        return [self._answers(n - less) for less in range(3)]
-
-    def _targets(self, states: int) -> tuple[float, float]:
+    @property
+    def _targets(self) -> tuple[float, float]:
         """What eigenstates may leave out: of Z, and of ⟨e^{ikM}⟩."""
-        if states < _SMALL:
-            return 1e-11, 1e-8
-        if states < _LARGE:
-            return 1e-11, 1e-7
-        return 1e-9, 1e-5
+        accuracy = min(max(self._accuracy, 1e-8), 1e-4)
+        return 1e-3 * accuracy, 1e-1 * accuracy
 
-    def _told(self, answer: Callable[..., Answer], *arguments: Any) -> Answer:
-        """An answer, and the sum of its errors."""
-        return _together([answer(one, *arguments) for one in self._levels(self.nodes)])
+    def _told(self, of: Of, n: int, extensive: Collection[str] = EXTENSIVE) -> dict[str, Answer]:
+        """Some of the answers, found with `n` nodes at most, and the sums of their errors.
+
+        extensive: those that grow with the volume.
+        """
+        if not self.narrower:
+            levels = [of(self._answers(n - less)) for less in range(3)]
+            return {name: from_nodes([level[name] for level in levels]) for name in levels[0]}
+        found = of(self._answers(n))
+        shifts = [strip._shift(of, n, extensive, self.theory.sites) for strip in self.narrower]
+        return {
+            name: from_narrower(at, [shift[name] for shift in shifts]) for name, at in found.items()
+        }
+
+    def _shift(self, of: Of, n: int, extensive: Collection[str], sites: int) -> dict[str, Answer]:
+        """How far the answers with `n` nodes are from these here; on a lattice of `sites`."""
+        found = self._told(of, max(n, self.nodes), extensive)
+        here = of(self._answers(n))
+        shifts = {}
+        for name, (value, error) in found.items():
+            scale = sites / self.theory.sites if name in extensive else 1.0
+            shifts[name] = scale * (value - here[name][0]), scale * (error + here[name][1])
+        return shifts
+
+    def _one(self, answer: Callable[..., Answer], *arguments: Any) -> Answer:
+        return self._told(lambda one: {"it": answer(one, *arguments)}, self.nodes)["it"]
 
     @cached_property
     def _all(self) -> dict[str, Answer]:
-        n, m = self.nodes, self.magnetization_nodes
-        found = {}
-        for of, nodes in ((StripAnswers.of_fields, n), (StripAnswers.of_magnetization, m)):
-            levels = [of(answers) for answers in self._levels(nodes)]
-            found |= {name: _together([level[name] for level in levels]) for name in levels[0]}
+        found = self._told(StripAnswers.of_fields, self.nodes)
+        found |= self._told(StripAnswers.of_magnetization, self.magnetization_nodes)
         gap, error = self.gap_with_error
         found["energy_gap"] = gap, error
         found["correlation_length"] = 1 / gap, error / gap**2
@@ -199,7 +245,7 @@ class StripSolution:
 
     @cached_property
     def _log_z(self) -> Answer:
-        return self._told(StripAnswers.log_z)
+        return self._told(lambda one: {"log_z": one.log_z()}, self.nodes)["log_z"]
 
     @property
     def log_z(self) -> float:
@@ -214,12 +260,12 @@ class StripSolution:
     @property
     def strip_log_z_density(self) -> Answer:
         """(log Z per site, error) of the strip of `width` that goes on for ever."""
-        return self._told(StripAnswers.log_z_density)
+        return self._one(StripAnswers.log_z_density)
 
     @property
     def strip_gap(self) -> Answer:
         """(ln κ_0/κ_1, error) of the strip of `width`: the decay along its endless side."""
-        return self._told(StripAnswers.gap)
+        return self._one(StripAnswers.gap)
 
     @property
     def energy_gap(self) -> float:
@@ -249,16 +295,15 @@ class StripSolution:
 
     def moment_with_error(self, power: int) -> Answer:
         """(⟨φ^power⟩, error) of one site."""
-        return self._told(StripAnswers.moment, power)
+        return self._one(StripAnswers.moment, power)
 
     def two_point_with_error(self) -> Answer:
         """(⟨φ_0 φ_x⟩ for every displacement x, error), arrays of the lattice's shape."""
-        found = [answers.two_point for answers in self._levels(self.nodes)]
-        return _together([(pairs, np.full_like(pairs, error)) for pairs, error in found])
+        return self._one(StripAnswers.pairs)
 
     def correlator(self) -> Float[np.ndarray, " L"]:
         """⟨φ̄_0 φ̄_r⟩ of the means of slices across the first direction, for every r."""
-        return self._told(StripAnswers.correlator)[0]
+        return self._one(StripAnswers.correlator)[0]
 
     def connected_correlator(self) -> Float[np.ndarray, " L"]:
         """C(r) = ⟨φ̄_0 φ̄_r⟩ - ⟨φ⟩²."""
@@ -266,7 +311,7 @@ class StripSolution:
 
     def correlator_gaps(self) -> Float[np.ndarray, " r"]:
         """Δ(r) = arcosh((C(r-1) + C(r+1)) / 2C(r)) for r = 1 … half-way; NaN where not known."""
-        value, error = self._told(StripAnswers.correlator)
+        value, error = self._one(StripAnswers.correlator)
         mean, more = self.moment_with_error(1)
         connected, error = value - mean**2, error + 2 * abs(mean) * more
         r = np.arange(1, len(value) // 2 + 1)
@@ -287,27 +332,25 @@ class StripSolution:
 
         On a uniform grid of `points` values where M can be, or at `points` themselves.
         """
-        found = [answers.distribution for answers in self._levels(self.magnetization_nodes)]
-        bound, error = found[0].bound, found[0].error
+        n = self.magnetization_nodes
+        bound = self._answers(n).distribution.bound
         m = np.linspace(-bound, bound, points) if isinstance(points, int) else points
-        rest = np.full(len(m), error * len(found[0].characteristic) / bound)
-        return m, *_together([(one.density(m), rest) for one in found])
+        return m, *self._told(lambda one: {"P": one.density(m)}, n)["P"]
 
     def log_z_derivatives(self) -> dict[str, Answer]:
         """(∂ log Z, error) by each coupling: -⟨∂S⟩."""
-        levels = [log_z_derivatives(answers) for answers in self._levels(self.nodes)]
-        return {name: _together([level[name] for level in levels]) for name in levels[0]}
+        return self._told(log_z_derivatives, self.nodes, self.couplings._fields)
 
     def derivatives(self) -> dict[str, dict[str, Answer]]:
         """(∂⟨O⟩, error) by each coupling, of every observable O: five solutions for each."""
-        levels = [
-            differences(answers, self._targets(answers.states.rows.states))
-            for answers in self._levels(self.nodes)
-        ]
-        return {
-            coupling: {name: _together([level[coupling][name] for level in levels]) for name in of}
-            for coupling, of in levels[0].items()
-        }
+        found: dict[str, dict[str, Answer]] = {}
+        for coupling in self.couplings._fields:
+
+            def slopes(answers: StripAnswers, coupling: str = coupling) -> dict[str, Answer]:
+                return differences(answers, coupling, self._targets)
+
+            found[coupling] = self._told(slopes, self.nodes)
+        return found
 
     def observables(self) -> dict[str, Any]:
         """Every exact observable by its usual name; `correlator` is an array, by distance.
@@ -360,13 +403,3 @@ def quick_solution(theory: Any, couplings: Point) -> StripSolution | None:
     except LatticeFlowsError:  # too dear, or wells too deep for the nodes
         return None
     return found if found.expected_error < _GOOD and found.seconds < 2 * _QUICK else None
-
-
-def _together(levels: list[Answer]) -> Answer:
-    """The answer of most nodes, and its error: of the states left out, and of the nodes.
-
-    Where two numbers of nodes agree by chance the third tells.
-    """
-    value, error = levels[0]
-    total = error + np.abs(value - levels[1][0]) + np.abs(value - levels[2][0]) / 8
-    return value, (float(total) if np.ndim(total) == 0 else total)

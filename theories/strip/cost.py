@@ -1,0 +1,20 @@
+"""What a solution takes, as it was measured on one core of a machine of 2024: upper estimates."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Cost(NamedTuple):
+    seconds: float
+    gigabytes: float
+
+
+def cost(length: int, width: int, n: int, magnetization: bool) -> Cost:
+    """Of `length` rows of `width` sites with `n` nodes each: of P(M), or of all else."""
+    states = float(n) ** width
+    # T applied to a function, which is split into its parts and put together again.
+    step = 1e-9 * states * (0.06 * width * n * n + 60)
+    # 28 values of k; of each some functions go half the way, and are gone after a few rows.
+    steps = 28 * 5 * min(length / 2, 8) if magnetization else 60 + 12 * min(length, 20)
+    return Cost(0.03 + step * steps, 200e-9 * states)
