@@ -119,6 +119,7 @@ def test_exact_over_a_range_is_a_netcdf_table():
 def test_exact_writes_json_too():
     result = call(*EXACT, "--m", "0.5,1", "-o", "exact.json", "--json")
     written = json.loads(Path("exact.json").read_text())
+    assert written.pop("drawing")["command"] == "exact"
     assert written == json.loads(result.stdout)
     assert [point["couplings"]["m"] for point in written["points"]] == [0.5, 1.0]
 

@@ -29,10 +29,12 @@ _LEFT = 0.1
 def from_nodes(levels: Sequence[Answer]) -> Answer:
     """The answer of most nodes, and its error: of the states left out, and of the nodes.
 
-    Where two numbers of nodes agree by chance the third tells.
+    Where two numbers of nodes agree by chance the third tells; where n - 1 nodes are better than n
+    by chance, twice the difference does.
     """
     value, error = levels[0]
-    return _number(value, error + np.abs(value - levels[1][0]) + np.abs(value - levels[2][0]) / 4)
+    nodes = 2 * np.abs(value - levels[1][0]) + np.abs(value - levels[2][0]) / 8
+    return _number(value, error + nodes)
 
 
 def from_narrower(at: Answer, shifts: Sequence[Answer]) -> Answer:

@@ -48,7 +48,8 @@ class Distribution(NamedTuple):
         series = np.exp(-1j * np.outer(m, k)) @ self.characteristic
         # Negative k add the complex conjugate; k = 0 counts once.
         value = np.where(np.abs(m) <= self.bound, (2 * np.real(series) - 1) / (2 * self.bound), 0.0)
-        return value, np.full(len(m), _LIKE * self.left_out * float(np.max(np.abs(value))))
+        rest = 2 * self.left_out * len(k) / self.bound  # of every term of the series
+        return value, np.full(len(m), rest)
 
     def positive(self) -> tuple[float, float]:
         """P(M > 0), and its error."""

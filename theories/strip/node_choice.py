@@ -19,9 +19,9 @@ from ..quadrature import Potential
 from .states import StripStates
 
 _LENGTH = 6
-_REFERENCE = {1: 26, 2: 22, 3: 15}  # nodes, by the width
+_REFERENCE = {1: 40, 2: 30, 3: 20}  # nodes, by the width
 _COARSE = np.linspace(0.5, 4.0, 15)  # c / a
-_FINE = np.linspace(-0.4, 0.8, 9)
+_FINE = np.linspace(-0.45, 0.75, 9)
 
 
 class Choice(NamedTuple):
@@ -41,16 +41,20 @@ class NodeChoice:
 
     def __init__(self, potential: Potential, stiffness: float, width: int, even: bool) -> None:
         self._potential, self._stiffness, self._even = potential, stiffness, even
-        self._widths = range(1, 2) if width == 1 else range(2, min(width, 3) + 1)
+        self._widths = min(width, 2), min(width, 3)
 
     def best(self, n: int) -> Choice:
         """Where `n` nodes are best."""
         at, steps = 0.0, _COARSE
         found = Choice(n, np.nan, np.inf, np.inf)
         for width in self._widths:
-            tried = [self._choice(n, (at + step) * self._stiffness, width) for step in steps]
+            tried = [
+                self._choice(n, (at + step) * self._stiffness, width)
+                for step in steps
+                if at + step > 0.3
+            ]
             found = min(tried, key=lambda choice: choice.error)
-            at, steps = found.c / self._stiffness, _FINE[0.3 - found.c / self._stiffness < _FINE]
+            at, steps = found.c / self._stiffness, _FINE
         return found
 
     def _choice(self, n: int, c: float, width: int) -> Choice:
