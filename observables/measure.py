@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theories import ExactAnswers, LatticeFlowsError, LatticeTheory, Theory
+from theories import (
+    ExactAnswers,
+    LatticeFlowsError,
+    LatticeTheory,
+    TensorRenormalization,
+    Theory,
+)
 
 from . import weights
 from .chains import Mixing, as_chains, chain_estimates, measure_chains
@@ -209,6 +215,8 @@ def exact_answers(
     return None if exact is None else answers_of(exact, own)
 
 
-def answers_of(exact: ExactAnswers, own: Sequence[Observable] = ()) -> dict[str, Any]:
+def answers_of(
+    exact: ExactAnswers | TensorRenormalization, own: Sequence[Observable] = ()
+) -> dict[str, Any]:
     """What `exact_answers` are made of."""
     return {**exact.observables(), **{one.name: one.answer(exact) for one in own if one.exact}}

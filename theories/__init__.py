@@ -31,6 +31,7 @@ from .phi4 import Phi4Couplings as Phi4Couplings
 from .phi4_hopping import Phi4Hopping as Phi4Hopping
 from .phi4_hopping import Phi4HoppingCouplings as Phi4HoppingCouplings
 from .strip import StripSolution as StripSolution
+from .tensor_renormalization import TensorRenormalization as TensorRenormalization
 from .theory import ExactAnswers as ExactAnswers
 from .theory import Theory as Theory
 from .theory import coupling_scale as coupling_scale

@@ -47,7 +47,7 @@ class ExactAnswers(Protocol):
         ...
 
 
-def seconds_of(exact: ExactAnswers | None) -> float:
+def seconds_of(exact: Any) -> float:
     """What the answers of one set of couplings take, about, where that is to be reckoned with."""
     return getattr(exact, "seconds", 0.0)
 

@@ -19,9 +19,18 @@ from numpy.typing import NDArray
 from lattice_flows.ensembles.ensemble import config_of, describe
 from observables import Estimate, Measurement, Observable, answers_of
 from observables.estimate import Detail, plain
-from theories import ExactAnswers, LatticeFlowsError, LatticeTheory, StripSolution, Theory
+from theories import (
+    ExactAnswers,
+    LatticeFlowsError,
+    LatticeTheory,
+    StripSolution,
+    TensorRenormalization,
+    Theory,
+)
 
 UNKNOWN = Estimate(nan, nan)
+Solved = ExactAnswers | TensorRenormalization
+"""What has exact answers, all of them or log Z alone."""
 
 
 @dataclass(frozen=True)
@@ -198,13 +207,21 @@ def solution(
     couplings: Any,
     accuracy: float | None = None,
     report: Callable[[str], None] | None = None,
-) -> ExactAnswers | None:
-    """The exact solution of a theory, also where it takes minutes; None where none is known."""
+) -> Solved | None:
+    """The exact solution of a theory, also where it takes minutes; None where none is known.
+
+    Of a torus that is too large for one, log Z by tensor renormalisation.
+    """
     exact = theory.exact(couplings)
     torus = isinstance(theory, LatticeTheory) and len(theory.shape) == 2
-    if torus and (exact is None or (accuracy and isinstance(exact, StripSolution))):
+    if not torus or not (exact is None or (accuracy and isinstance(exact, StripSolution))):
+        return exact
+    try:
         return StripSolution(theory, couplings, accuracy=accuracy or 1e-7, report=report)
-    return exact
+    except LatticeFlowsError:  # it says what it would take
+        if any(side % 2 for side in theory.shape):
+            raise
+    return TensorRenormalization(theory, couplings, accuracy=accuracy or 1e-5)
 
 
 def known(answers: Mapping[str, Any], names: Iterable[str]) -> dict[str, float]:
