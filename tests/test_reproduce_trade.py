@@ -19,7 +19,7 @@ def test_rows_file_and_figure(tmp_path, monkeypatch):
     monkeypatch.setattr(trade, "SHAPE", (4,))
     monkeypatch.setattr(trade, "_POINTS", 3)
     monkeypatch.setattr(trade, "_PER_CHAIN", 16)
-    record = run_experiment(reproduce.find("trade"), Settings())
+    record = run_experiment(reproduce.find("trade"), Settings(runs=tmp_path))
     record.save(tmp_path / "a.nc")
     with xarray.open_dataset(tmp_path / "a.nc") as file:
         np.testing.assert_allclose(file["kappa"], [0.22, 0.27, 0.32])
@@ -30,6 +30,8 @@ def test_rows_file_and_figure(tmp_path, monkeypatch):
             for name in trade.OBSERVABLES:
                 column = f"{name}_hmc"
                 assert abs(file[column][i] - answers[name]) < 4 * file[f"{column}_stderr"][i]
+                known, told = (float(file[f"{name}_exact{of}"][i]) for of in ("", "_accuracy"))
+                assert abs(known - answers[name]) <= told + 1e-10 and told < 1e-4
             entropy = 4 * answers["action_density"] + exact.log_z
             excess = file["nll"][:, i] - entropy
             assert np.all(-4 * file["nll_stderr"][:, i] < excess) and np.all(excess < 4)

@@ -3,8 +3,9 @@
 λ = 0.02, κ from 0.22 to 0.32, across the peak of χ, in two ways: one flow for the whole range by
 the deformation loss, with no boundary of samples; and TRADE, which carries a flow that was trained
 from κ = 0.25 to 0.29, the paper's boundary, out to both ends by the couplings' derivative alone.
-Both are drawn from at 200 κ, beside Hamiltonian Monte Carlo at the same couplings: |M|, the action
-a site, χ_|M|, the Binder cumulant, the ESS, and the negative log-likelihood
+Both are drawn from at 200 κ, beside Hamiltonian Monte Carlo at the same couplings and the exact
+answers (exact_curves.py): |M|, the action a site, χ_|M|, the Binder cumulant, log Z, the ESS, and
+the negative log-likelihood
 
     NLL = -⟨log q⟩_p = S + log w,      w = e^{-S}/q,
 
@@ -26,6 +27,7 @@ from lattice_flows.ensembles.ensemble import Ensemble
 from lattice_flows.figures.style import COLOURS, STYLE, label
 from lattice_flows.io.netcdf import Dataset, Variable
 from lattice_flows.mcmc.hmc import hmc_grid
+from lattice_flows.papers.exact_curves import Curve, exact_curves
 from lattice_flows.papers.experiment import Experiment, Row, Settings
 from lattice_flows.papers.runs import trained
 from lattice_flows.runs.config import Config
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 RANGE, BOUNDARY, LAMBDA, SHAPE = (0.22, 0.32), (0.25, 0.29), 0.02, (8, 8)
 WAYS = ("deformation", "TRADE")
 OBSERVABLES = ("abs_magnetization", "action_density", "susceptibility_abs", "binder_cumulant")
+_JUDGED = (*OBSERVABLES, "log_z")
+_LOW = 0.25  # below it TRADE is outside of what its flow was trained on
 _POINTS, _LIKELIHOOD = 200, 256
 _STEPS = {
     "quick": {"deformation": 2000, "boundary": 1000, "TRADE": 1500},
@@ -54,14 +58,22 @@ def run(settings: Settings) -> tuple[list[Row], dict[str, Variable]]:
     kappas = np.linspace(*RANGE, _POINTS)
     grid = [theory.from_values(kappa=float(k), lam=LAMBDA) for k in kappas]
     chain_key, *keys = jax.random.split(jax.random.key(settings.seed), 1 + len(WAYS))
+    found = [
+        _drawn(settings, way, sampler, grid, key)
+        for way, sampler, key in zip(WAYS, flows, keys, strict=True)
+    ]
     chains = hmc_grid(theory, grid, chain_key, chains=_CHAINS, draws=_PER_CHAIN)
     reference = [ensemble.measure() for ensemble in chains]
-    rows = [Row("largest R hat of the chains", Estimate(max(_r_hat(m) for m in reference), 0.0))]
-    found = []
-    for way, sampler, key in zip(WAYS, flows, keys, strict=True):
-        found.append(_drawn(settings, way, sampler, grid, key))
-        rows += _rows(way, found[-1], reference, kappas)
     likelihood = [[_likelihood(sampler, ensemble) for ensemble in chains] for sampler in flows]
+    exact = exact_curves(
+        settings, "trade-exact", theory, ("kappa", kappas), {"lam": LAMBDA}, _JUDGED
+    )
+    rows = [Row("largest R hat of the chains", Estimate(max(_r_hat(m) for m in reference), 0.0))]
+    for way, ours in zip(WAYS, found, strict=True):
+        rows += _rows(way, ours, reference, kappas)
+        rows += _distances(way, _answers(ours), exact, kappas)
+    hmc = {name: [m.observables[name] for m in reference] for name in OBSERVABLES}
+    rows += _distances("HMC", hmc, exact, kappas)
     log_z = [[m.log_z for m in ms] for ms in found]
     variables = {
         "way": Variable(("way",), np.array(WAYS), "way to train"),
@@ -79,6 +91,10 @@ def run(settings: Settings) -> tuple[list[Row], dict[str, Variable]]:
         theirs = [m.observables[name] for m in reference]
         variables |= _columns(name, ours, f"{name} of the flow")
         variables |= _columns(f"{name}_hmc", [theirs], f"{name} of the chains")
+    at = ("coupling_point",)
+    for name, curve in exact.items():
+        variables[f"{name}_exact"] = Variable(at, curve.value, f"exact {name}")
+        variables[f"{name}_exact_accuracy"] = Variable(at, curve.error, f"error of exact {name}")
     return rows, variables
 
 
@@ -140,6 +156,31 @@ def _rows(
     return [Row(what, Estimate(float(x), 0.0)) for what, x in numbers.items()]
 
 
+def _answers(measurements: Sequence[Measurement]) -> dict[str, list[Estimate]]:
+    found = {name: [m.observables[name] for m in measurements] for name in OBSERVABLES}
+    return {**found, "log_z": [m.log_z for m in measurements if m.log_z is not None]}
+
+
+def _distances(
+    way: str,
+    ours: dict[str, list[Estimate]],
+    exact: dict[str, Curve],
+    kappas: NDArray[Any],
+) -> list[Row]:
+    """How far estimates are from the exact answers, in standard errors."""
+    found = []
+    for name, estimates in ours.items():
+        value, error = (np.array([getattr(e, of) for e in estimates]) for of in ("value", "stderr"))
+        pulls = (value - exact[name].value) / np.hypot(error, exact[name].error)
+        where = f"distance from exact in sigma, {name}, {way}"
+        found += [
+            (f"largest {where}", np.abs(pulls).max()),
+            (f"spread of {where}", np.sqrt(np.mean(pulls**2))),
+            (f"mean {where}, kappa < {_LOW}", np.mean(pulls[kappas < _LOW])),
+        ]
+    return [Row(what, Estimate(float(x), 0.0)) for what, x in found]
+
+
 def _likelihood(sampler: Sampler, ensemble: Ensemble) -> Estimate:
     """NLL over some draws of a chain, spread over all of it."""
     few = ensemble.configurations[:: max(1, len(ensemble) // _LIKELIHOOD)]
@@ -172,7 +213,7 @@ def _columns(name: str, rows: Sequence[Sequence[Any]], title: str) -> dict[str, 
 
 
 def draw(dataset: Dataset) -> Figure:
-    """Observables, ESS and likelihood against κ, flows and chains."""
+    """Observables, ESS and likelihood against κ: flows, chains and what is exact."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -188,6 +229,8 @@ def draw(dataset: Dataset) -> Figure:
                 points = {"fmt": ".", "markersize": 3, "linewidth": 0.6, "color": COLOURS[i]}
                 errors = dataset[f"{name}_stderr"][i]
                 ax.errorbar(kappa, dataset[name][i], errors, label=f"{way}, reweighted", **points)
+            if f"{name}_exact" in dataset:
+                ax.plot(kappa, dataset[f"{name}_exact"], color="k", linewidth=0.8, label="exact")
             ax.set_ylabel(label(name))
         handles, labels = figure.axes[0].get_legend_handles_labels()
         for ax, name, text in zip(axes[4:], ("ess", "nll"), ("ESS$/n$", "NLL"), strict=True):
@@ -196,7 +239,7 @@ def draw(dataset: Dataset) -> Figure:
             ax.set_ylabel(text)
         for ax in figure.axes[3:]:
             ax.set_xlabel(r"$\kappa$")
-        figure.legend(handles, labels, loc="outside upper center", ncols=3)
+        figure.legend(handles, labels, loc="outside upper center", ncols=4)
     return figure
 
 
