@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Complex, Float
 
 from .bridge import sample_chain
+from .distribution import Distribution
 from .eigenstates import EPSILON, eigenstates
 from .errors import LatticeFlowsError
 from .quadrature import Grid, kernel, resolution, support, uniform_grid
@@ -235,12 +236,13 @@ class TransferMatrix:
     # -- the magnetization M = Σφ/N ----------------------------------------------------------
 
     @cached_property
-    def _characteristic(self) -> tuple[Float[np.ndarray, " k"], Complex[np.ndarray, " k"]]:
-        """(k, ⟨e^{ikM}⟩) at k = 0, π/B, 2π/B, … until it has vanished; |M| < B always.
+    def _distribution(self) -> Distribution:
+        """By ⟨e^{ikM}⟩ at k = 0, π/B, 2π/B, … until it has vanished; |M| < B always.
 
         e^{ikM} puts a phase e^{ikφ/N} at every site: ⟨e^{ikM}⟩ = Tr (K D_k)^N / Tr K^N.
         """
-        step = np.pi / max(-self._low, self._high)
+        bound = max(-self._low, self._high)
+        step = np.pi / bound
         # Few states are ever visited: double their number until the answer stands still.
         probe = step * np.array([0.0, 8.0, 16.0, 32.0])
         rank, values = 32, self._characteristic_at(probe, 16)
@@ -253,8 +255,7 @@ class TransferMatrix:
         while not blocks or np.max(np.abs(blocks[-1])) > 1e-14:
             k = step * (MOMENTUM_BLOCK * len(blocks) + np.arange(MOMENTUM_BLOCK))
             blocks.append(self._characteristic_at(k, rank))
-        values = np.concatenate(blocks)
-        return step * np.arange(len(values)), values
+        return Distribution(bound, np.concatenate(blocks), self._error)
 
     def _characteristic_at(
         self, k: Float[np.ndarray, " k"], rank: int
@@ -269,21 +270,11 @@ class TransferMatrix:
     def magnetization_distribution(self, points: int = 801) -> tuple[Grid, Grid]:
         """(M, P(M)): the probability density of M on a uniform grid of `points` values.
 
-        P(M) = ∫ dk/2π e^{-ikM} ⟨e^{ikM}⟩, a Fourier series on (-B, B), outside of which M is never
-        found.
+        It ends where M is never found any more.
         """
-        k, characteristic = self._characteristic
-        bound = np.pi / k[1]
+        bound = self._distribution.bound
         m = np.linspace(-bound, bound, points)
-        series = np.exp(-1j * np.outer(m, k)) @ characteristic
-        # Negative k add the complex conjugate; k = 0 counts once.
-        return m, (2 * np.real(series) - 1) / (2 * bound)
-
-    def _magnetization_integral(self, transform: np.ndarray) -> float:
-        """⟨f(M)⟩ given the Fourier integrals ∫ f(M) e^{-ikM} dM over (-B, B)."""
-        k, characteristic = self._characteristic
-        terms = np.real(characteristic * transform)
-        return float((2 * np.sum(terms) - terms[0]) / (2 * np.pi / k[1]))
+        return m, self._distribution.density(m)
 
     @property
     def magnetization(self) -> float:
@@ -293,19 +284,12 @@ class TransferMatrix:
     @property
     def abs_magnetization(self) -> float:
         """⟨|M|⟩."""
-        k = self._characteristic[0]
-        bound, signs = np.pi / k[1], (-1.0) ** np.arange(1, len(k))
-        return self._magnetization_integral(np.append(bound**2, 2 * (signs - 1) / k[1:] ** 2))
+        return self._distribution.absolute()[0]
 
     @property
     def positive_mode_weight(self) -> float:
         """P(M > 0)."""
-        if self._even:
-            return 0.5
-        k = self._characteristic[0]
-        bound, signs = np.pi / k[1], (-1.0) ** np.arange(1, len(k))
-        found = self._magnetization_integral(np.append(bound, 1j * (signs - 1) / k[1:]))
-        return min(max(found, 0.0), 1.0)
+        return 0.5 if self._even else float(np.clip(self._distribution.positive()[0], 0.0, 1.0))
 
     @property
     def magnetization_squared(self) -> float:
