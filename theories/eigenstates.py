@@ -1,13 +1,15 @@
-"""Eigenvalues and eigenfunctions of the transfer matrix of a chain, on a grid.
+"""Eigenvalues and eigenfunctions of the transfer matrix of a chain, on nodes with weights w.
 
-    (K ψ)(x) = h Σ_y K(x, y) ψ(y),    K(x, y) = exp[-a(x-y)² - ½v(x) - ½v(y)],    h the spacing
+    (K ψ)(x) = Σ_y w(y) K(x, y) ψ(y),    K(x, y) = exp[-a(x-y)² - ½v(x) - ½v(y)]
 
 What is diagonalised knows eigenvalues to a rounding error of the *largest*, κ_0: of two wells that
 are separated by more, the splitting κ_0 - κ_1 would be that rounding error. Where v is even, the
 eigenfunctions are even or odd, and on the half line x > 0 the matrices for them are K(x, y) ±
 K(x, -y), both with positive elements. Between their leading eigenfunctions ψ_0, ψ_1 > 0 they give
 
-    κ_0 - κ_1 = 2 Σ_{x,y>0} ψ_1(x) K(x, -y) ψ_0(y) / Σ_{x>0} ψ_1(x) ψ_0(x),
+    κ_0 - κ_1 = 2 Σ_{x,y>0} ψ_1(x) K(x, -y) ψ_0(y) / Σ_{x>0} ψ_1(x) ψ_0(x)
+
+(K and ψ here with √w at every node),
 
 a sum of positive terms: nothing cancels, however small it is (Herring, Rev. Mod. Phys. 34, 631,
 has its like for the Schrödinger equation). High powers of a matrix of positive elements are sums of
@@ -21,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from .quadrature import Grid, Potential, kernel, uniform_grid
+from .quadrature import Grid, Potential, kernel
 
 EPSILON = float(np.finfo(np.float64).eps)
 # Eigenvalues that are no larger, compared with κ_0, are rounding errors.
@@ -32,38 +34,35 @@ _SQUARINGS = 60
 
 
 class Eigenstates(NamedTuple):
-    """Of K in order of falling κ_j; ψ_j is normalised to Σ_x ψ_j(x)² = 1.
+    """Of √w K √w in order of falling κ_j; ψ_j is normalised to Σ_x ψ_j(x)² = 1.
 
-    x: the grid. log_scale: ln κ_0. deficits: 1 - κ_j/κ_0, in [0, 1). psi: the ψ_j.
+    log_scale: ln κ_0. deficits: 1 - κ_j/κ_0, in [0, 1). psi: the ψ_j, √w times those of K.
     """
 
-    x: Grid
     log_scale: float
     deficits: Float[np.ndarray, " states"]
     psi: Float[np.ndarray, "points states"]
 
 
 def eigenstates(
-    potential: Potential, stiffness: float, low: float, high: float, spacing: float, even: bool
+    potential: Potential, stiffness: float, x: Grid, weights: Grid, even: bool
 ) -> Eigenstates:
-    """The eigenstates on a grid over [low, high], or a little more, of `spacing` or a little less.
+    """The eigenstates on the nodes `x`, rising, with positive weights.
 
-    potential: measured from its minimum; `even` says that it is that of φ and -φ alike.
+    potential: measured from its minimum; `even` says that it is that of φ and -φ alike, and so
+    must be the nodes, none of them 0.
     """
     if even:
-        return _of_each_parity(potential, stiffness, max(-low, high), spacing)
-    x = uniform_grid(low, high, spacing)
-    values, psi = np.linalg.eigh(kernel(potential, stiffness, x, x[1] - x[0]))
-    return _ordered(x, float(values[-1]), 1 - values / values[-1], psi)
+        half = len(x) // 2
+        return _of_each_parity(potential, stiffness, x[half:], weights[half:])
+    values, psi = np.linalg.eigh(kernel(potential, stiffness, x, weights))
+    return _ordered(float(values[-1]), 1 - values / values[-1], psi)
 
 
 def _of_each_parity(
-    potential: Potential, stiffness: float, bound: float, spacing: float
+    potential: Potential, stiffness: float, right: Grid, weights: Grid
 ) -> Eigenstates:
-    count = int(np.ceil(bound / spacing + 0.5))
-    h = bound / (count - 0.5)
-    right = h * (np.arange(count) + 0.5)
-    near = kernel(potential, stiffness, right, h)
+    near = kernel(potential, stiffness, right, weights)
     overlap = -4 * stiffness * np.outer(right, right)  # of ln K(x, -y) - ln K(x, y)
     far = near * np.exp(overlap)
     even, odd = near + far, near * -np.expm1(overlap)
@@ -81,18 +80,17 @@ def _of_each_parity(
         ],
         axis=1,
     )
-    return _ordered(np.concatenate([-right[::-1], right]), scale, deficits, psi / np.sqrt(2))
+    return _ordered(scale, deficits, psi / np.sqrt(2))
 
 
 def _ordered(
-    x: Grid,
     scale: float,
     deficits: Float[np.ndarray, " states"],
     psi: Float[np.ndarray, "points states"],
 ) -> Eigenstates:
     keep = np.flatnonzero(deficits < 1 - _SMALLEST)
     keep = keep[np.argsort(deficits[keep], kind="stable")]
-    return Eigenstates(x, float(np.log(scale)), deficits[keep], psi[:, keep])
+    return Eigenstates(float(np.log(scale)), deficits[keep], psi[:, keep])
 
 
 def _leading(matrix: Float[np.ndarray, "points points"]) -> Grid:

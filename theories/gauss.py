@@ -19,9 +19,9 @@ from jaxtyping import Float
 from .errors import LatticeFlowsError
 from .quadrature import Grid, Potential
 
-# Where the weight is below e^{-LOG_TAIL} of its maximum it is left out.
-_LOG_TAIL = 140.0
-_POINTS = 8001
+# The trapezoid rule is exact on this many points, or more where the weight is narrow.
+_POINTS = 501
+_MOST_POINTS = 8001
 
 
 class Nodes(NamedTuple):
@@ -46,7 +46,8 @@ def gauss_nodes(potential: Potential, c: float, n: int, even: bool) -> Nodes:
     def exponent(x: Float[np.ndarray, " any"]) -> Float[np.ndarray, " any"]:
         return potential(x) + c * x * x
 
-    grid = _support(exponent)
+    # Where w is below e^{-tail} of its maximum it is left out: beyond the last of n nodes.
+    grid = _support(exponent, tail=min(140.0 + 2 * n, 500.0))
     values = exponent(grid)
     weight = np.exp(values.min() - values)
     weight *= grid[1] - grid[0]
@@ -81,11 +82,11 @@ def _christoffel(diagonal: Grid, off: Grid, x: Grid) -> Grid:
     return total
 
 
-def _support(exponent: Potential) -> Grid:
+def _support(exponent: Potential, tail: float) -> Grid:
     """A fine uniform grid over all x where `exponent` is near its minimum."""
     reach = 1.0
     while True:
-        x = np.linspace(-reach, reach, _POINTS)
+        x = np.linspace(-reach, reach, 2001)
         with np.errstate(over="ignore", invalid="ignore"):
             values = exponent(x)
             values = values - values.min()
@@ -93,20 +94,27 @@ def _support(exponent: Potential) -> Grid:
             raise LatticeFlowsError(
                 "the potential overflows where the field lives: give smaller couplings"
             )
-        if min(values[0], values[-1]) > _LOG_TAIL:
+        if min(values[0], values[-1]) > tail:
             break
         reach *= 1.5
         if reach > 1e8:
             raise LatticeFlowsError(
                 "the field is not bound by its potential, or beyond 1e8: give smaller couplings"
             )
-    inside = np.flatnonzero(values < _LOG_TAIL)
-    low, high = x[max(inside[0] - 1, 0)], x[min(inside[-1] + 1, _POINTS - 1)]
+    inside = np.flatnonzero(values < tail)
+    low, high = x[max(inside[0] - 1, 0)], x[min(inside[-1] + 1, len(x) - 1)]
     low, high = (-max(-low, high), max(-low, high)) if -low == high else (low, high)
-    grid = np.linspace(low, high, _POINTS)
-    values = exponent(grid)
-    bends = np.abs(np.diff(values, 2))[values[1:-1] < values.min() + 40]
-    if not len(bends) or bends.max() > 0.3:
+    points = _POINTS
+    while True:
+        grid = np.linspace(low, high, points)
+        values = exponent(grid)
+        bend = np.max(np.abs(np.diff(values, 2)), where=values[1:-1] < values.min() + 40, initial=0)
+        if 0 < bend < 0.04:
+            return grid
+        if points >= _MOST_POINTS:
+            break
+        points = 2 * points - 1
+    if not 0 < bend < 0.3:
         raise LatticeFlowsError(
             "the wells are too deep for double precision: give smaller couplings"
         )

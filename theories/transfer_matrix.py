@@ -2,11 +2,12 @@
 
     K(x, y) = exp[-a(x-y)² - ½v(x) - ½v(y)],    Z = Tr K^N = Σ_j κ_j^N
 
-for the action S = a Σ (φ_i - φ_{i+1})² + Σ v(φ_i). On a uniform grid the trapezoid rule is
-spectrally accurate, and the spacing is halved until nothing changes any more, so the answers are
-good to about 1e-12. All of them are functions of the eigenvalues κ_j and eigenvectors ψ_j
-(eigenstates.py): eigenvalues below the rounding error of the largest one are dropped. What is
-connected is summed from positive terms, with x_jk = Σ_x ψ_j(x) (x - ⟨φ⟩) ψ_k(x),
+for the action S = a Σ (φ_i - φ_{i+1})² + Σ v(φ_i). Each site is put on Gauss nodes, or, of a short
+chain and where they would be too many, on a uniform grid (chain_nodes.py); on more of them until
+nothing changes any more, so the answers are good to about 1e-12. All of them are functions of the
+eigenvalues κ_j and eigenvectors ψ_j (eigenstates.py): eigenvalues below the rounding error of the
+largest one are dropped. What is connected is summed from positive terms, with
+x_jk = Σ_x ψ_j(x) (x - ⟨φ⟩) ψ_k(x),
 
     C(r) = ⟨φ_0 φ_r⟩ - ⟨φ⟩² = Σ_jk κ_j^r κ_k^{N-r} x_jk² / Z,
 
@@ -16,13 +17,17 @@ the rounding error of what it is the difference of, it is not known: NaN, with a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 
 from .bridge import sample_chain
+from .chain_magnetization import ChainMagnetization
+from .chain_nodes import Rule, gauss_rules, uniform_rule, uniform_rules
+from .distribution import Distribution
 from .eigenstates import EPSILON, eigenstates
 from .errors import LatticeFlowsError
 from .quadrature import Grid, kernel, resolution, support, uniform_grid
@@ -30,9 +35,8 @@ from .shapes import Point
 
 # An answer is known if it is this many times its rounding error: to two digits or more.
 _KNOWN = 100
-MAX_POINTS = 4000
+SHORT = 12  # of fewer sites e^{ikφ/N} is too fast for few nodes
 MAX_LENGTH = 10**6  # the correlator takes microseconds for each distance
-MOMENTUM_BLOCK = 32
 
 
 @runtime_checkable
@@ -54,8 +58,8 @@ class Chain(Protocol):
 class TransferMatrix:
     """The exact solution of a one-dimensional theory at given couplings; all in float64.
 
-    `spacing` fixes the grid spacing instead of finding one that has converged. After construction,
-    `change_on_halving` holds the largest change (relative) that halving the spacing made.
+    `spacing` fixes a uniform grid instead of finding nodes that are enough. After construction,
+    `change_on_refining` holds the largest change (relative) that the last nodes made.
 
     Raises LatticeFlowsError if the lattice is not a chain, for invalid couplings, and if the
     couplings need a larger grid than is sensible.
@@ -83,22 +87,13 @@ class TransferMatrix:
         nodes = np.linspace(self._low, self._high, 4001)
         self._floor = float(np.min(self._raw_potential(nodes)))
         if spacing is not None:
-            self._diagonalise(spacing)
-            self._sampling_spacing = spacing
-            self.change_on_halving = float("nan")
+            self._spacing = spacing
+            self._solve(uniform_rule(self._low, self._high, spacing, self._even))
+            self.change_on_refining = float("nan")
             return
-        spacing = resolution(self._potential, self._stiffness, self._low, self._high)
-        self._refuse_large(spacing / 2)  # it will be halved: refused before minutes of work
-        self._diagonalise(spacing)
-        while True:
-            before = self._fingerprint()
-            self._sampling_spacing = spacing  # already good enough, if this is the last round
-            spacing /= 2
-            self._diagonalise(spacing)
-            self.change_on_halving = float(np.max(np.abs(self._fingerprint() - before)))
-            # Rounding errors of κ^N grow with N.
-            if self.change_on_halving < 1e-12 * max(10, self.length):
-                return
+        site = (self._potential, self._stiffness, self._low, self._high, self._even)
+        if self.length < SHORT or not self._refine(gauss_rules(*site)):
+            self._refine(uniform_rules(*site))
 
     # -- the spectrum ------------------------------------------------------------------------
 
@@ -109,21 +104,21 @@ class TransferMatrix:
         """The potential above its minimum, which keeps every exponential in range."""
         return self._raw_potential(x) - self._floor
 
-    def _refuse_large(self, spacing: float) -> None:
-        points = (self._high - self._low) / spacing
-        if points > MAX_POINTS:
-            raise LatticeFlowsError(
-                f"the transfer matrix would need {points:.0f} grid points (at most {MAX_POINTS}) "
-                f"at {self.couplings}; use couplings with a softer chain or narrower wells"
-            )
+    def _refine(self, rules: Iterator[Rule]) -> bool:
+        """Solve on finer and finer nodes until nothing changes any more; False if they end."""
+        before = np.full(6, np.nan)
+        for rule in rules:
+            self._solve(rule)
+            self.change_on_refining = self._change(before)
+            if self.change_on_refining < self._tolerance:
+                return True
+            before = self._fingerprint()
+        return False
 
-    def _diagonalise(self, spacing: float) -> None:
-        self._refuse_large(spacing)
-        states = eigenstates(
-            self._potential, self._stiffness, self._low, self._high, spacing, self._even
-        )
-        self._x, self._psi, self._log_scale = states.x, states.psi, states.log_scale
-        self._spacing = float(self._x[1] - self._x[0])
+    def _solve(self, rule: Rule) -> None:
+        self._x, self._node_weights = rule
+        states = eigenstates(self._potential, self._stiffness, *rule, self._even)
+        self._psi, self._log_scale = states.psi, states.log_scale
         self._deficits = states.deficits
         self._kappa = 1 - states.deficits
         powers = self._kappa**self.length
@@ -133,10 +128,30 @@ class TransferMatrix:
         self._mean = 0.0 if self._even else float(self._occupation @ self._x)
         self._position = self._psi.T @ ((self._x - self._mean)[:, None] * self._psi)
 
+    def _change(self, fingerprint: np.ndarray) -> float:
+        return float(np.max(np.abs(self._fingerprint() - fingerprint)))
+
+    @property
+    def _tolerance(self) -> float:
+        """Rounding errors of κ^N grow with N."""
+        return 1e-12 * max(10, self.length)
+
+    @cached_property
+    def _spacing(self) -> float:
+        """Of a uniform grid that has the same answers."""
+        spacing = resolution(self._potential, self._stiffness, self._low, self._high)
+        while True:
+            grid = TransferMatrix(self.theory, self.couplings, spacing=spacing)
+            if self._change(grid._fingerprint()) < self._tolerance:
+                return spacing
+            spacing /= 2
+
     def _fingerprint(self) -> np.ndarray:
         """A few answers, scaled so that their changes can be compared with rounding errors."""
         terms = self.length * (abs(self._log_scale) + abs(self._floor))
         second = self.moment(2)
+        # Of an even potential the gap is known however small it is.
+        gap = max(self._deficits[1], 1e-300) if self._even and len(self._deficits) > 1 else 1.0
         return np.array(
             [
                 self.log_z / max(1.0, terms),
@@ -144,6 +159,7 @@ class TransferMatrix:
                 np.log(second),
                 np.log(self.moment(4)),
                 np.log(self.moment(8)),
+                np.log(gap),
             ]
         )
 
@@ -187,8 +203,13 @@ class TransferMatrix:
     # -- one site and two --------------------------------------------------------------------
 
     def marginal(self) -> tuple[Grid, Grid]:
-        """The density of one site's field: (x, p(x)) on the grid."""
-        return self._x.copy(), self._occupation / self._spacing
+        """The density of one site's field: (x, p(x)) on a uniform grid."""
+        x = uniform_grid(self._low, self._high, self._spacing)
+        here, there = self._potential(x), self._potential(self._x) - np.log(self._node_weights)
+        squares = self._stiffness * np.subtract.outer(x, self._x) ** 2
+        # ψ_j = K ψ_j / κ_j, which is known between the nodes, too
+        matrix = np.exp(-squares - here[:, None] / 2 - there / 2 - self._log_scale)
+        return x, (matrix @ self._psi) ** 2 @ self._kappa ** (self.length - 2) / self._excess
 
     def moment(self, power: int) -> float:
         """⟨φ^power⟩ of one site."""
@@ -196,12 +217,16 @@ class TransferMatrix:
 
     def connected_correlator(self) -> Float[np.ndarray, " N"]:
         """C(r) = ⟨φ_0 φ_r⟩ - ⟨φ⟩² for r = 0 … N-1."""
+        return self._connected.copy()
+
+    @cached_property
+    def _connected(self) -> Float[np.ndarray, " N"]:
         squares = self._position**2
         values = np.empty(self.length)
         values[0] = self._occupation @ (self._x - self._mean) ** 2
-        for r in range(1, self.length):
+        for r in range(1, self.length // 2 + 1):
             back = self._kappa ** (self.length - r)
-            values[r] = self._kappa**r @ squares @ back / self._excess
+            values[r] = values[-r] = self._kappa**r @ squares @ back / self._excess
         return values
 
     def correlator(self) -> Float[np.ndarray, " N"]:
@@ -235,55 +260,27 @@ class TransferMatrix:
     # -- the magnetization M = Σφ/N ----------------------------------------------------------
 
     @cached_property
-    def _characteristic(self) -> tuple[Float[np.ndarray, " k"], Complex[np.ndarray, " k"]]:
-        """(k, ⟨e^{ikM}⟩) at k = 0, π/B, 2π/B, … until it has vanished; |M| < B always.
+    def _magnetization(self) -> ChainMagnetization:
+        half = np.sqrt(self._kappa) * self._psi
+        bound = max(-self._low, self._high)
+        return ChainMagnetization(self._x, half, self.length, self._excess, bound)
 
-        e^{ikM} puts a phase e^{ikφ/N} at every site: ⟨e^{ikM}⟩ = Tr (K D_k)^N / Tr K^N.
-        """
-        step = np.pi / max(-self._low, self._high)
-        # Few states are ever visited: double their number until the answer stands still.
-        probe = step * np.array([0.0, 8.0, 16.0, 32.0])
-        rank, values = 32, self._characteristic_at(probe, 16)
-        while rank < 2 * len(self._kappa):
-            before, values = values, self._characteristic_at(probe, rank)
-            if np.max(np.abs(values - before)) < 1e-13:
-                break
-            rank *= 2
-        blocks: list[np.ndarray] = []
-        while not blocks or np.max(np.abs(blocks[-1])) > 1e-14:
-            k = step * (MOMENTUM_BLOCK * len(blocks) + np.arange(MOMENTUM_BLOCK))
-            blocks.append(self._characteristic_at(k, rank))
-        values = np.concatenate(blocks)
-        return step * np.arange(len(values)), values
-
-    def _characteristic_at(
-        self, k: Float[np.ndarray, " k"], rank: int
-    ) -> Complex[np.ndarray, " k"]:
-        """Tr (K D_k)^N / Tr K^N among the `rank` leading eigenstates of K."""
-        half = (np.sqrt(self._kappa) * self._psi)[:, :rank]
-        phases = np.exp(1j * np.outer(k, self._x) / self.length)
-        matrices = half.T @ (phases[:, :, None] * half)
-        powers = np.linalg.matrix_power(matrices, self.length)
-        return np.trace(powers, axis1=1, axis2=2) / self._excess
+    @cached_property
+    def _distribution(self) -> Distribution:
+        try:
+            return self._magnetization.distribution(self._error)
+        except LatticeFlowsError:
+            grid = TransferMatrix(self.theory, self.couplings, spacing=self._spacing / 2)
+            return grid._magnetization.distribution(self._error)
 
     def magnetization_distribution(self, points: int = 801) -> tuple[Grid, Grid]:
         """(M, P(M)): the probability density of M on a uniform grid of `points` values.
 
-        P(M) = ∫ dk/2π e^{-ikM} ⟨e^{ikM}⟩, a Fourier series on (-B, B), outside of which M is never
-        found.
+        It ends where M is never found any more.
         """
-        k, characteristic = self._characteristic
-        bound = np.pi / k[1]
+        bound = self._distribution.bound
         m = np.linspace(-bound, bound, points)
-        series = np.exp(-1j * np.outer(m, k)) @ characteristic
-        # Negative k add the complex conjugate; k = 0 counts once.
-        return m, (2 * np.real(series) - 1) / (2 * bound)
-
-    def _magnetization_integral(self, transform: np.ndarray) -> float:
-        """⟨f(M)⟩ given the Fourier integrals ∫ f(M) e^{-ikM} dM over (-B, B)."""
-        k, characteristic = self._characteristic
-        terms = np.real(characteristic * transform)
-        return float((2 * np.sum(terms) - terms[0]) / (2 * np.pi / k[1]))
+        return m, self._distribution.density(m)[0]
 
     @property
     def magnetization(self) -> float:
@@ -293,19 +290,12 @@ class TransferMatrix:
     @property
     def abs_magnetization(self) -> float:
         """⟨|M|⟩."""
-        k = self._characteristic[0]
-        bound, signs = np.pi / k[1], (-1.0) ** np.arange(1, len(k))
-        return self._magnetization_integral(np.append(bound**2, 2 * (signs - 1) / k[1:] ** 2))
+        return self._distribution.absolute()[0]
 
     @property
     def positive_mode_weight(self) -> float:
         """P(M > 0)."""
-        if self._even:
-            return 0.5
-        k = self._characteristic[0]
-        bound, signs = np.pi / k[1], (-1.0) ** np.arange(1, len(k))
-        found = self._magnetization_integral(np.append(bound, 1j * (signs - 1) / k[1:]))
-        return min(max(found, 0.0), 1.0)
+        return 0.5 if self._even else float(np.clip(self._distribution.positive()[0], 0.0, 1.0))
 
     @property
     def magnetization_squared(self) -> float:
@@ -327,23 +317,8 @@ class TransferMatrix:
         """1 - ⟨M⁴⟩ / 3⟨M²⟩²; 0 of a Gaussian about 0."""
         if self._even and self.theory.is_free:
             return 0.0
-        fourth = self._magnetization_moments()[4]
+        fourth = self._magnetization.moments()[4]
         return float(1 - fourth / (3 * self.magnetization_squared**2))
-
-    def _magnetization_moments(self) -> np.ndarray:
-        """⟨M^p⟩ for p = 0 … 4: the Taylor coefficients of Tr (K e^{sφ/N})^N in s, times p!."""
-        half = np.sqrt(self._kappa) * self._psi
-        x = (self._x / self.length)[:, None]
-        factorials = np.array([1.0, 1.0, 2.0, 6.0, 24.0])
-        # A power series in s, its coefficients matrices, raised to the N by repeated squaring.
-        square = [half.T @ (x**p / factorials[p] * half) for p in range(5)]
-        power, left = None, self.length
-        while left:
-            if left % 2:
-                power = square if power is None else _multiply_series(power, square)
-            square, left = _multiply_series(square, square), left // 2
-        traces = np.array([np.trace(coefficient) for coefficient in power or square])
-        return factorials * traces / self._excess
 
     # -- orthants ----------------------------------------------------------------------------
 
@@ -361,7 +336,9 @@ class TransferMatrix:
         """Tr (K restricted to [low, high])^N / Z; Gauss–Legendre, for the edge is sharp."""
         if high <= low:
             return 0.0
-        nodes, weights = np.polynomial.legendre.leggauss(int(2 * (high - low) / self._spacing) + 20)
+        fine = resolution(self._potential, self._stiffness, low, high) / 4
+        count = int((high - low) / fine) + 20
+        nodes, weights = np.polynomial.legendre.leggauss(count)
         x, weights = low + (high - low) * (nodes + 1) / 2, weights * (high - low) / 2
         matrix = kernel(self._potential, self._stiffness, x, weights) / np.exp(self._log_scale)
         # A sum of positive terms: known to many digits, however small.
@@ -410,10 +387,5 @@ class TransferMatrix:
 
     def sample(self, rng: np.random.Generator, n: int) -> Float[np.ndarray, "n N"]:
         """n independent configurations from p(φ), exactly; float64."""
-        x = uniform_grid(self._low, self._high, self._sampling_spacing)
+        x = uniform_grid(self._low, self._high, self._spacing)
         return sample_chain(rng, n, self.length, self._potential, self._stiffness, x)
-
-
-def _multiply_series(a: list[np.ndarray], b: list[np.ndarray]) -> list[np.ndarray]:
-    """The product of two power series, to the order they have in common."""
-    return [np.sum([a[q] @ b[p - q] for q in range(p + 1)], axis=0) for p in range(len(a))]

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from ..distribution import Distribution
 from ..gauss import gauss_nodes
 from ..quadrature import Grid
 from .correlations import two_point
-from .magnetization import Distribution, magnetization_distribution
+from .magnetization import magnetization_distribution
 from .node_choice import Choice
 from .states import EPSILON, StripStates
 
