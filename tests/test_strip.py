@@ -16,6 +16,8 @@ from theories import (
     TransferMatrix,
 )
 from theories.strip import StripSolution, cost
+from theories.strip.answers import StripAnswers
+from theories.strip.node_choice import NodeChoice
 
 MASSIVE = Phi4Couplings(m=4.0, lam=6.975, alpha=0.0)
 CRITICAL = Phi4((4, 4)).couplings_from_hopping(0.27, 0.02).couplings
@@ -47,7 +49,7 @@ def test_known_values(shape, couplings, log_z, places):
 
 
 @pytest.mark.parametrize(
-    ("shape", "nodes", "across"), [((3, 5), 10, 6), ((4, 6), 8, 5), ((2, 5), 12, 6)]
+    ("shape", "nodes", "across"), [((3, 5), 10, 6), ((4, 6), 8, 5), ((2, 7), 12, 5)]
 )
 @pytest.mark.parametrize("couplings", [MASSIVE, SHIFTED])
 def test_rows_along_either_side(shape, nodes, across, couplings):
@@ -220,11 +222,23 @@ def test_errors_bracket_the_truth_and_shrink(couplings):
     assert sizes[-1] < 1e-2 * sizes[0]
 
 
+def test_narrower_strips_take_off_what_the_nodes_err_by():
+    """Five nodes are too few here; the truth is that of eight."""
+    theory, couplings = Phi4Hopping((6, 6)), Phi4HoppingCouplings(0.25, 0.02)
+    truth = StripSolution(theory, couplings, nodes=8)._answers(8)
+    plain = StripSolution(theory, couplings, nodes=5)._answers(5)
+    corrected = StripSolution(theory, couplings, nodes=5, corrected=True)
+    assert [strip.width for strip in corrected.narrower] == [4, 3]
+    found = corrected._told(StripAnswers.of_fields, 5)
+    raw, true = plain.of_fields(), truth.of_fields()
+    for name in ("log_z", "phi2", "phi4", "action_density", "susceptibility"):
+        within(found[name][0], found[name][1], true[name][0])
+    errors = [abs(one["log_z"][0] - true["log_z"][0]) for one in (found, raw)]
+    assert errors[0] < errors[1] / 3
+
+
 def test_few_states_are_bounded():
     """Eigenstates that are left out are missed by less than the bound."""
-    from theories.strip.answers import StripAnswers
-    from theories.strip.node_choice import NodeChoice
-
     theory = Phi4((4, 3))
     choice = NodeChoice(lambda x: theory.potential(x, CRITICAL), 1.0, 3, True).best(7)
 
