@@ -234,6 +234,20 @@ def test_narrower_strips_take_off_what_the_nodes_err_by():
         assert found[name][1] < 5e-3 * abs(truth[name][0])
 
 
+def test_narrower_strips_have_the_same_action():
+    """Also of a theory whose potential depends on its shape."""
+
+    class Sized(Phi4Hopping):
+        def potential(self, x, couplings):
+            return super().potential(x, couplings) * (1 + 1 / self.sites)
+
+    theory, couplings = Sized((6, 6)), Phi4HoppingCouplings(0.25, 0.02)
+    x = np.linspace(-2, 2, 9)
+    for strip in StripSolution(theory, couplings, nodes=5, corrected=True).narrower:
+        there = strip.theory.potential(x, couplings)
+        np.testing.assert_array_equal(there, theory.potential(x, couplings))
+
+
 def test_few_states_are_bounded():
     """Eigenstates that are left out are missed by less than the bound."""
     theory = Phi4((4, 3))

@@ -17,6 +17,8 @@ compared by site.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,38 @@ import numpy as np
 from .answers import Answer
 
 _LEFT = 0.1
+
+
+@dataclass(frozen=True)
+class Reshaped:
+    """`theory`, with the same action at every site, on a torus of another shape.
+
+    Not the theory's own of that shape, whose potential may be another: a time step may depend on
+    the number of slices.
+    """
+
+    theory: Any
+    shape: tuple[int, ...]
+
+    @property
+    def sites(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def is_free(self) -> bool:
+        return self.theory.is_free
+
+    def validate(self, couplings: Any) -> None:
+        self.theory.validate(couplings)
+
+    def is_symmetric(self, couplings: Any) -> bool:
+        return self.theory.is_symmetric(couplings)
+
+    def stiffness(self, couplings: Any) -> Any:
+        return self.theory.stiffness(couplings)
+
+    def potential(self, x: Any, couplings: Any) -> Any:
+        return self.theory.potential(x, couplings)
 
 
 def from_nodes(levels: Sequence[Answer]) -> Answer:

@@ -13,8 +13,7 @@ is n^W numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from ..shapes import Draws, Point
 from .answers import EXTENSIVE, Answer, StripAnswers
 from .cost import cost
 from .derivatives import differences, log_z_derivatives
-from .levels import from_narrower, from_nodes
+from .levels import Reshaped, from_narrower, from_nodes
 from .node_choice import Choice, NodeChoice
 from .sampling import StripSampler
 
@@ -37,7 +36,6 @@ LEAST_NODES = 5  # of fewer the differences do not tell the error
 MOST_NODES = 24
 LEAST_WIDTH = 6  # narrower strips have none that is like them
 WIDEST_NARROWER = 5  # where far more nodes cost nothing
-_QUICK, _GOOD = 60.0, 1e-5
 _GAIN = 0.1  # of narrower strips
 # Of the difference between n and n - 1 nodes, which is mostly ten times the error of n.
 _KNOWN = 100
@@ -113,7 +111,7 @@ class StripSolution:
             shape = (self.rows, width) if self.along == 0 else (width, self.rows)
             found.append(
                 StripSolution(
-                    replace(self.theory, shape=shape),
+                    Reshaped(self.theory, shape),
                     self.couplings,
                     along=self.along,
                     accuracy=accuracy / 10,
@@ -389,17 +387,3 @@ class StripSolution:
         if len(self.theory.shape) == 1:
             return phi[:, :, 0]
         return phi.transpose(0, 2, 1) if self.along else phi
-
-
-@lru_cache(maxsize=2)
-def quick_solution(theory: Any, couplings: Point) -> StripSolution | None:
-    """The solution where all answers take a minute or so, and are good; None where they are not.
-
-    Raises LatticeFlowsError for invalid couplings.
-    """
-    theory.validate(couplings)
-    try:
-        found = StripSolution(theory, couplings, seconds=_QUICK)
-    except LatticeFlowsError:  # too dear, or wells too deep for the nodes
-        return None
-    return found if found.expected_error < _GOOD and found.seconds < 2 * _QUICK else None
