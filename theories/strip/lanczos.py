@@ -49,6 +49,8 @@ def leading_eigenvectors(
             bases[i].grow(applied[i])
         if m % _EVERY and m != most and not any(bases[i].exhausted for i in growing):
             continue
+        for i in growing:
+            bases[i].diagonalise()
         scale = max(scale, *(bases[i].values[-1] for i in growing))
         for i in tuple(growing):
             basis = bases[i]
@@ -64,8 +66,8 @@ def leading_eigenvectors(
 class Basis:
     """An orthonormal basis of the space that a vector and powers of the matrix span.
 
-    last: the vector that was added last. exhausted: it spans all there is. values, residuals: of
-    the Ritz vectors, rising.
+    last: the vector that was added last. exhausted: it spans all there is. values, residuals: those
+    of the Ritz vectors when it was last diagonalised, rising.
     """
 
     def __init__(self, start: Float[np.ndarray, " d"], most: int) -> None:
@@ -88,20 +90,24 @@ class Basis:
 
     def grow(self, w: Float[np.ndarray, " d"]) -> None:
         """By the matrix applied to `last`."""
-        from scipy.linalg import eigh_tridiagonal  # the command line must not wait for it
-
         self._diagonal.append(float(self.last @ w))
         for _ in range(2):
             for block in self._blocks:
                 w = w - (block @ w) @ block
-        beta = float(np.linalg.norm(w))
-        self.values, self._ritz = eigh_tridiagonal(np.array(self._diagonal), np.array(self._off))
-        self.residuals = beta * np.abs(self._ritz[-1])
+        self._beta = beta = float(np.linalg.norm(w))
         count = len(self._diagonal)
         self.exhausted = count == self._dimension or beta <= 1e-15 * max(self._diagonal)
         if not self.exhausted:
             self._off.append(beta)
             self._add(w / beta)
+
+    def diagonalise(self) -> None:
+        """Find the Ritz vectors of all that the matrix has been applied to."""
+        from scipy.linalg import eigh_tridiagonal  # the command line must not wait for it
+
+        diagonal = np.array(self._diagonal)
+        self.values, self._ritz = eigh_tridiagonal(diagonal, self._off[: len(diagonal) - 1])
+        self.residuals = self._beta * np.abs(self._ritz[-1])
 
     def above(self, value: float) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, "k d"]]:
         """Ritz values above `value`, falling, and their vectors."""

@@ -42,9 +42,19 @@ class NodeChoice:
     def __init__(self, potential: Potential, stiffness: float, width: int, even: bool) -> None:
         self._potential, self._stiffness, self._even = potential, stiffness, even
         self._widths = min(width, 2), min(width, 3)
+        self._known: dict[int, Choice] = {}
 
     def best(self, n: int) -> Choice:
         """Where `n` nodes are best."""
+        if n not in self._known:
+            self._known[n] = self._found(n)
+        return self._known[n]
+
+    def serves(self, width: int) -> bool:
+        """Whether it is the same for rows of `width` sites."""
+        return self._widths == (min(width, 2), min(width, 3))
+
+    def _found(self, n: int) -> Choice:
         at, steps = 0.0, _COARSE
         found = Choice(n, np.nan, np.inf, np.inf)
         for width in self._widths:

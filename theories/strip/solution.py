@@ -26,7 +26,7 @@ from .answers import EXTENSIVE, Answer, StripAnswers
 from .cost import cost
 from .derivatives import differences, log_z_derivatives
 from .levels import Reshaped, from_narrower, from_nodes
-from .node_choice import Choice, NodeChoice
+from .node_choice import NodeChoice
 from .sampling import StripSampler
 
 MAX_SECONDS = 1800.0  # of one number of nodes
@@ -51,9 +51,10 @@ class StripSolution:
     needs. magnetization_nodes: those for P(M); by default as many, or fewer where time is short.
     along: the axis from row to row; the longer by default. seconds: that it may take.
     corrected: whether narrower strips tell and take off what the nodes err by; by default from
-    six sites on. report: is told what is being done, as it begins. After construction `nodes`
-    and `magnetization_nodes` tell the nodes, and `narrower` has the narrower strips. Answers are
-    found when they are first asked for; `observables` has all of them.
+    six sites on. report: is told what is being done, as it begins. choice: of nodes for the same
+    action, if there is one already. After construction `nodes` and `magnetization_nodes` tell the
+    nodes, and `narrower` has the narrower strips. Answers are found when they are first asked for;
+    `observables` has all of them.
 
     Raises LatticeFlowsError for lattices that are no torus of two dimensions (or chain), for
     couplings that are invalid, and where one solution would take more than `seconds` or 8 GB: the
@@ -72,6 +73,7 @@ class StripSolution:
         seconds: float = MAX_SECONDS,
         corrected: bool | None = None,
         report: Callable[[str], None] | None = None,
+        choice: NodeChoice | None = None,
     ) -> None:
         if len(theory.shape) > 2:
             raise LatticeFlowsError(
@@ -94,7 +96,9 @@ class StripSolution:
         self.couplings = couplings._make(map(float, couplings))
         self._stiffness = float(theory.stiffness(self.couplings))
         self._even = bool(theory.is_symmetric(self.couplings))
-        self._choice = NodeChoice(self._potential, self._stiffness, self.width, self._even)
+        if choice is None or not choice.serves(self.width):
+            choice = NodeChoice(self._potential, self._stiffness, self.width, self._even)
+        self._choice = choice
         self.nodes = self._enough(accuracy, False) if nodes is None else nodes
         self._refuse_dear(self.nodes)
         self.magnetization_nodes = magnetization_nodes or nodes or self._enough(accuracy, True)
@@ -117,6 +121,7 @@ class StripSolution:
                     accuracy=accuracy / 10,
                     seconds=self._seconds / 3,
                     report=self._report,
+                    choice=self._choice,
                 )
             )
         return found
@@ -139,7 +144,7 @@ class StripSolution:
 
     def _error(self, n: int, magnetization: bool) -> float:
         """What log Z, or relative averages, err by with `n` nodes, about."""
-        choice = self._choices(n)
+        choice = self._choice.best(n)
         return (
             choice.error if magnetization else max(choice.error, self.theory.sites * choice.log_z)
         )
@@ -148,15 +153,6 @@ class StripSolution:
     def _alone(self) -> float:
         """What the answers err by without narrower strips, about."""
         return max(self._error(self.nodes, False), self._error(self.magnetization_nodes, True))
-
-    def _choices(self, n: int) -> Choice:
-        if n not in self._found_choices:
-            self._found_choices[n] = self._choice.best(n)
-        return self._found_choices[n]
-
-    @cached_property
-    def _found_choices(self) -> dict[int, Choice]:
-        return {}
 
     def _refuse_dear(self, n: int) -> None:
         if n < LEAST_NODES:
@@ -193,7 +189,7 @@ class StripSolution:
                 self.theory,
                 self.couplings,
                 self.along,
-                self._choices(n),
+                self._choice.best(n),
                 *self._targets,
                 report=self._report,
             )
@@ -282,6 +278,7 @@ class StripSolution:
                 nodes=self.nodes,
                 along=0,
                 seconds=self._seconds / 3,  # it is one answer of many
+                choice=self._choice,
             )
             return across.strip_gap
         except LatticeFlowsError:  # it says what it would take
@@ -374,7 +371,7 @@ class StripSolution:
     def _sampler(self) -> StripSampler:
         """With as few nodes as serve: what they err by is taken off by the weights."""
         n = self.nodes
-        while n > LEAST_NODES and self._choices(n - 1).error * self.theory.sites < 0.01:
+        while n > LEAST_NODES and self._choice.best(n - 1).error * self.theory.sites < 0.01:
             n -= 1
         return StripSampler(self._answers(n).states, self._potential, self._stiffness)
 
