@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from theories import Theory
 
 Report = Callable[[int, Mapping[str, float]], None]
-Stage = Callable[[str], None] | None
 _LONG = 20.0  # seconds
 
 
@@ -87,14 +86,18 @@ def exact(
         accuracy=accuracy,
         observables=[one.name for one in own],
     )
+    seconds = _seconds(model, couplings, accuracy)
+    dear = seconds > _LONG
+    kept = output if dear or resume else None  # what is soon found again is not kept in parts
     with (
-        _drawing.stoppable(output) as interrupted,
-        _drawing.parts(output, record, resume=resume, overwrite=overwrite) as parts,
+        _drawing.stoppable(kept) as interrupted,
+        _drawing.parts(kept, record, resume=resume, overwrite=overwrite) as parts,
     ):
         if parts is None:
             return
         results = []
-        with _working(model, couplings, accuracy) as (report, stage):
+        stage = _output.say if dear else None
+        with _progress(model, len(couplings), seconds) as report:
             for number, point in enumerate(couplings):
                 answers = parts.load(f"answers-{number}")
                 if answers is None:
@@ -115,34 +118,32 @@ def exact(
         _output.deliver(results, as_json, output, save, {_drawing.DRAWING: record})
 
 
-@contextlib.contextmanager
-def _working(
-    model: "Theory", couplings: Sequence[Any], accuracy: float | None
-) -> Iterator[tuple[Report, Stage]]:
-    """Tori take seconds to minutes: how many is said before, and how far the work has come."""
+def _seconds(model: "Theory", couplings: Sequence[Any], accuracy: float | None) -> float:
+    """What all answers take on one core, about, 0 in closed form; says so where that is long."""
     from theories import LatticeTheory, TensorRenormalization, seconds_of
 
-    def silent(*_: Any) -> None:
-        pass
+    if not (isinstance(model, LatticeTheory) and len(model.shape) == 2):
+        return 0.0
+    from lattice_flows.ensembles.result import solution
 
-    seconds = 0.0
-    if isinstance(model, LatticeTheory) and len(model.shape) == 2:
-        from lattice_flows.ensembles.result import solution
-
-        found = solution(model, couplings[0], accuracy)
-        seconds = seconds_of(found) * len(couplings)
-        if isinstance(found, TensorRenormalization):
-            sides = "x".join(map(str, model.shape))
-            _output.say(
-                f"note: {sides} is too large for all answers: log Z alone, with an estimate"
-            )
-    if not seconds:  # in closed form
-        yield silent, None
-        return
+    found = solution(model, couplings[0], accuracy)
+    if isinstance(found, TensorRenormalization):
+        sides = "x".join(map(str, model.shape))
+        _output.say(f"note: {sides} is too large for all answers: log Z alone, with an estimate")
+    seconds = seconds_of(found) * len(couplings)
     if seconds > _LONG:
         _output.say(f"note: this takes about {_duration(seconds)} on one core")
-    with progress(f"exact {model.name}", len(couplings)) as report:
-        yield report, (_output.say if seconds > _LONG else None)
+    return seconds
+
+
+@contextlib.contextmanager
+def _progress(model: "Theory", points: int, seconds: float) -> Iterator[Report]:
+    """Reports of the points that are done, where they take any time."""
+    if not seconds:
+        yield lambda *_: None
+        return
+    with progress(f"exact {model.name}", points) as report:
+        yield report
 
 
 def _duration(seconds: float) -> str:

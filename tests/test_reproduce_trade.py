@@ -1,15 +1,17 @@
 """reproduce trade, on a chain, where the transfer matrix has the answers."""
 
 import numpy as np
+import pytest
 import xarray
 from helpers import untrained
 
 from lattice_flows import papers as reproduce
 from lattice_flows.figures.plots import save_figure
 from lattice_flows.papers import trade
+from lattice_flows.papers.exact_curves import _curve
 from lattice_flows.papers.experiment import Settings
 from lattice_flows.papers.record import reproduce as run_experiment
-from theories import Phi4Hopping, TransferMatrix
+from theories import LatticeFlowsError, Phi4Hopping, TransferMatrix
 
 
 def test_rows_file_and_figure(tmp_path, monkeypatch):
@@ -42,3 +44,17 @@ def test_rows_file_and_figure(tmp_path, monkeypatch):
         assert found == ess and 0 < ess < 1
     save_figure(record.figure(), tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_curves_leave_out_what_is_not_known():
+    """What is NaN at a point is interpolated, and its error holds the difference."""
+    points = -np.cos(np.pi * np.arange(13) / 12)
+    solved = [{"f": np.exp(x), "f_accuracy": 1e-9} for x in points]
+    solved[9]["f"] = np.nan
+    x = np.linspace(-1, 1, 50)
+    curve = _curve("f", solved, points, x)
+    assert np.all(np.abs(curve.value - np.exp(x)) <= curve.error) and curve.error.max() < 1e-6
+    for one in solved[:7]:
+        one["f"] = np.nan
+    with pytest.raises(LatticeFlowsError, match="not known well enough"):
+        _curve("f", solved, points, x)

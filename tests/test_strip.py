@@ -334,6 +334,8 @@ def test_a_gap_across_that_is_too_dear_is_left_out():
 def test_what_is_too_dear_is_refused():
     with pytest.raises(LatticeFlowsError, match=r"would take .* seconds and .* GB"):
         StripSolution(Phi4((16, 16)), MASSIVE)
+    with pytest.raises(LatticeFlowsError, match="no narrower ones"):
+        StripSolution(Phi4((4, 3)), MASSIVE, nodes=5, corrected=True)
     with pytest.raises(LatticeFlowsError, match="two dimensions"):
         StripSolution(Phi4((4, 4, 4)), MASSIVE)
     with pytest.raises(LatticeFlowsError, match="lam must be greater than 0"):

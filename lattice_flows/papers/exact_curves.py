@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lattice_flows.ensembles.blocks import Parts
 from lattice_flows.ensembles.result import exact_result
 from lattice_flows.papers.experiment import Settings
-from theories import Theory
+from theories import LatticeFlowsError, Theory
 
 _DEGREE = 12
 _ACCURACY = 1e-3  # of the answers themselves
@@ -65,8 +65,16 @@ def exact_curves(
 def _curve(
     answer: str, solved: Sequence[Mapping[str, Any]], points: NDArray[Any], values: NDArray[Any]
 ) -> Curve:
+    """The curve through the points where the answer is known, to better than its own size.
+
+    Raises LatticeFlowsError where it is known at fewer than half of them.
+    """
     at = np.array([float(one[answer]) for one in solved])
-    series = Chebyshev.fit(points, at, len(points) - 1)
-    rest = float(np.sum(np.abs(series.coef[-2:])))
     errors = np.array([float(one.get(f"{answer}_accuracy", 0.0)) for one in solved])
-    return Curve(series(values), np.interp(values, points, errors) + rest)
+    known = np.isfinite(at)
+    if 2 * known.sum() < len(points):
+        raise LatticeFlowsError(f"{answer} is not known well enough: ask for better exact answers")
+    domain = [points[0], points[-1]]
+    series = Chebyshev.fit(points[known], at[known], int(known.sum()) - 1, domain)
+    rest = float(np.sum(np.abs(series.coef[-2:])))
+    return Curve(series(values), np.interp(values, points[known], errors[known]) + rest)

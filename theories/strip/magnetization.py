@@ -2,8 +2,9 @@
 
     ⟨e^{ikM}⟩ = Tr (T D_k)^L / Tr T^L,    D_k = Π_i e^{ikφ_i/V} of a row,
 
-by the returns F_m to the states that are kept (states.py), whose error is 2 Σ_Q ρ_j^L / Z. On
-the nodes |M| ≤ B, the largest of them, so k = 0, π/B, 2π/B, … give a Fourier series of P(M) until
+by the returns F_m to the states that are kept (states.py). What Q = 1 - P adds is a part
+Σ_Q ρ_j^L / Z of the trace; its averages are taken to be like the others (distribution.py). On the
+nodes |M| ≤ B, the largest of them, so k = 0, π/B, 2π/B, … give a Fourier series of P(M) until
 ⟨e^{ikM}⟩ has vanished, and with it every average: ⟨|M|⟩, P(M > 0), ⟨M^p⟩.
 
 Of an even potential all is real: with i in front of odd functions of a row, D_k is

@@ -109,6 +109,11 @@ class StripSolution:
 
     def _narrower(self, accuracy: float) -> list[StripSolution]:
         """Two narrower strips, the wider first."""
+        if self.width < 4:
+            raise LatticeFlowsError(
+                f"rows of {self.width} sites have no narrower ones that are like them: "
+                "leave out `corrected`"
+            )
         found = []
         wider = min(self.width - 2, WIDEST_NARROWER)
         for width in (wider, wider - 1):
