@@ -17,10 +17,11 @@ _STEP_HALVING = 0.05  # of log q for the worst of 256 configurations
 @_options.draws
 @click.option(
     "--reference",
-    type=click.Choice(["auto", "hmc", "none"]),
+    type=click.Choice(["auto", "exact", "hmc", "none"]),
     default="auto",
     show_default=True,
-    help="Judge by exact answers, else draws of HMC; by HMC; by exact answers or nothing.",
+    help="Judge by exact answers, else draws of HMC; by exact answers that may take minutes; by "
+    "HMC; by exact answers or nothing.",
 )
 @_options.extrapolate
 @_options.output("Write the result: JSON if FILE ends in .json, else netCDF.")

@@ -124,7 +124,7 @@ def _seconds(model: "Theory", couplings: Sequence[Any], accuracy: float | None) 
 
     if not (isinstance(model, LatticeTheory) and len(model.shape) == 2):
         return 0.0
-    from lattice_flows.ensembles.result import solution
+    from lattice_flows.ensembles.solution import solution
 
     found = solution(model, couplings[0], accuracy)
     if isinstance(found, TensorRenormalization):

@@ -97,6 +97,17 @@ def test_where_no_exact_answer_exists_there_is_none(torus):
     assert report["ess_reverse"] > 0.05 and report["log_z"]["stderr"] > 0
 
 
+@pytest.mark.usefixtures("large")
+def test_exact_answers_that_take_long_judge_where_they_are_asked_for(torus):
+    result = call("evaluate", torus.path, "-n", 1024, "--json", "--reference", "exact")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout, parse_constant=pytest.fail)
+    exact = StripSolution(torus.config.make_theory(), Phi4Couplings(m=-1.0, **SINGLE_WELL))
+    assert report["exact"]["log_z"] == pytest.approx(exact.log_z, abs=1e-4)
+    assert report["exact"]["phi2"] == pytest.approx(exact.moment(2), rel=1e-4)
+    assert report["forward_source"] == "exact"
+
+
 def test_an_unfinished_run_says_so_and_so_do_its_files(copy):
     params = Sampler.load(copy).params
     checkpoint.save(copy.path / "checkpoint.npz", {"params": params, "step": 3})

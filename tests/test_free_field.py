@@ -211,3 +211,11 @@ def test_exact_answers_over_a_range(lattice, shape, flag):
         assert point["log_z"]["value"] == pytest.approx(answers.pop("log_z"), rel=1e-12)
         for name, value in answers.items():
             assert point["observables"][name]["value"] == pytest.approx(value, rel=1e-12), name
+
+
+def test_the_magnetization_is_normal():
+    theory = FreeField((4, 6))
+    exact = theory.exact(theory.from_values(mass_squared=0.3))
+    m, density = exact.magnetization_distribution()
+    known = stats.norm.pdf(m, scale=covariance(theory, 0.3).mean() ** 0.5)
+    np.testing.assert_allclose(density, known, rtol=1e-9)

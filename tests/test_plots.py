@@ -195,6 +195,38 @@ def test_the_histogram_of_an_ensemble_is_weighted_and_normalised(tmp_path):
     assert right.texts[0].get_text().startswith("ESS")
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "given"),
+    [("phi4", (6,), {"alpha": 0.1}), ("free-field", (2, 3, 2), {}), ("phi4", (2, 3), {})],
+)
+def test_exact_samples_lie_along_the_exact_density(tmp_path, name, shape, given):
+    """Each bar within 4.5 errors of it: false alarms, some 30 bars, 2e-4."""
+    theory = theories.make(name, shape)
+    exact = theory.exact(theory.from_values(**given))
+    phi = exact.sample(np.random.default_rng(1), 20_000)
+    Ensemble(theory, theory.from_values(**given), phi).save(tmp_path / "ensemble.nc")
+    (ax,) = plot_file(tmp_path / "ensemble.nc").axes
+    ((m, density),) = curves(ax)
+    ((at, heights, errors, _, _),) = points(ax)
+    seen = heights > 20 * errors  # enough draws in the bar
+    assert seen.sum() > 10
+    assert np.all(np.abs(heights - np.interp(at, m, density))[seen] < 4.5 * errors[seen] + 0.01)
+
+
+@pytest.mark.usefixtures("large")
+def test_an_exact_density_that_takes_minutes_is_drawn_on_demand(tmp_path):
+    theory = theories.make("phi4", (2, 3))
+    couplings = theory.from_values()
+    phi = np.random.default_rng(2).normal(size=(500, 2, 3))
+    Ensemble(theory, couplings, phi).save(tmp_path / "ensemble.nc")
+    (ax,) = plot_file(tmp_path / "ensemble.nc").axes
+    assert not curves(ax)
+    (ax,) = plot_file(tmp_path / "ensemble.nc", patient=True).axes
+    ((m, density),) = curves(ax)
+    grid, known = theories.StripSolution(theory, couplings).magnetization_distribution()
+    np.testing.assert_allclose(density, np.interp(m, grid, known), atol=1e-6)
+
+
 def test_an_ensemble_without_weights_has_one_panel(tmp_path):
     ensemble(weighted=False).save(tmp_path / "ensemble.nc")
     assert len(plot_file(tmp_path / "ensemble.nc").axes) == 1

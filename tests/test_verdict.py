@@ -62,10 +62,11 @@ def test_one_effective_draw_has_a_threshold():
 
 
 def test_log_z_may_be_off_by_four_errors():
-    assert failed_log_z(Estimate(10.39, 0.1), 10.0) == ()
-    assert failed_log_z(Estimate(9.59, 0.1), 10.0) == ("log_z",)
-    assert failed_log_z(Estimate(10.0 + 1e-6, 0.0), 10.0) == ()
-    assert failed_log_z(Estimate(np.nan, 0.1), 10.0) == ("log_z",)
+    assert failed_log_z(Estimate(10.39, 0.1), Estimate(10.0, 0.0)) == ()
+    assert failed_log_z(Estimate(9.59, 0.1), Estimate(10.0, 0.0)) == ("log_z",)
+    assert failed_log_z(Estimate(10.0 + 1e-6, 0.0), Estimate(10.0, 0.0)) == ()
+    assert failed_log_z(Estimate(9.59, 0.1), Estimate(10.0, 0.03)) == ()  # .41 < 4 x .104
+    assert failed_log_z(Estimate(np.nan, 0.1), Estimate(10.0, 0.0)) == ("log_z",)
 
 
 def test_forward_ess_has_the_thresholds_of_the_weights():

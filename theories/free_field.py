@@ -19,6 +19,7 @@ from .coupling import Coupling
 from .errors import LatticeFlowsError
 from .lattice import laplacian_eigenvalues
 from .lattice_theory import LatticeTheory
+from .quadrature import Grid
 from .shapes import Draws
 
 
@@ -109,6 +110,13 @@ class GaussianAnswers:
     def correlator_gaps(self) -> Float[np.ndarray, " r"]:
         """Δ(r) = arcosh((C(r-1) + C(r+1)) / 2C(r)) for r = 1 … L/2."""
         return np.full(self.length // 2, self.energy_gap)
+
+    def magnetization_distribution(self, points: int = 801) -> tuple[Grid, Grid]:
+        """(M, P(M)): the normal density of M on a uniform grid of ten deviations."""
+        deviation = np.sqrt(0.5 / (self.couplings.mass_squared * self.theory.sites))
+        m = np.linspace(-10, 10, points) * deviation
+        density = np.exp(-0.5 * (m / deviation) ** 2) / (np.sqrt(2 * np.pi) * deviation)
+        return m, density
 
     def observables(self) -> dict[str, Any]:
         """Every exact observable by its usual name; `correlator` is an array, by distance."""

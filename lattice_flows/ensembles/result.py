@@ -16,21 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lattice_flows.ensembles.ensemble import config_of, describe
+from lattice_flows.ensembles.ensemble import config_of
+from lattice_flows.ensembles.solution import solution
 from observables import Estimate, Measurement, Observable, answers_of
 from observables.estimate import Detail, plain
-from theories import (
-    ExactAnswers,
-    LatticeFlowsError,
-    LatticeTheory,
-    StripSolution,
-    TensorRenormalization,
-    Theory,
-)
+from theories import LatticeFlowsError, Theory
 
 UNKNOWN = Estimate(nan, nan)
-Solved = ExactAnswers | TensorRenormalization
-"""What has exact answers, all of them or log Z alone."""
 
 
 @dataclass(frozen=True)
@@ -195,33 +187,7 @@ def exact_result(
         if one.exact is None:
             raise LatticeFlowsError(f"{one.name} has no exact value: Observable(exact=...) has one")
     exact = solution(theory, couplings, accuracy, report)
-    if exact is None:
-        raise LatticeFlowsError(
-            f"no exact answer is known for {describe(theory)} here: {_remedy(theory)}"
-        )
     return Answers(theory, couplings, answers_of(exact, own))
-
-
-def solution(
-    theory: Theory,
-    couplings: Any,
-    accuracy: float | None = None,
-    report: Callable[[str], None] | None = None,
-) -> Solved | None:
-    """The exact solution of a theory, also where it takes minutes; None where none is known.
-
-    Of a torus that is too large for one, log Z by tensor renormalisation.
-    """
-    exact = theory.exact(couplings)
-    torus = isinstance(theory, LatticeTheory) and len(theory.shape) == 2
-    if not torus or not (exact is None or (accuracy and isinstance(exact, StripSolution))):
-        return exact
-    try:
-        return StripSolution(theory, couplings, accuracy=accuracy or 1e-7, report=report)
-    except LatticeFlowsError:  # it says what it would take
-        if any(side % 2 for side in theory.shape):
-            raise
-    return TensorRenormalization(theory, couplings, accuracy=accuracy or 1e-5)
 
 
 def known(answers: Mapping[str, Any], names: Iterable[str]) -> dict[str, float]:
@@ -232,9 +198,3 @@ def known(answers: Mapping[str, Any], names: Iterable[str]) -> dict[str, float]:
 def _qualifies(name: str) -> bool:
     """Whether it says something of another answer."""
     return name.endswith(("_bound", "_accuracy"))
-
-
-def _remedy(theory: Theory) -> str:
-    if isinstance(theory, LatticeTheory):
-        return "give a lattice of one or two dimensions (the free field has answers on all)"
-    return "give couplings nearer to their defaults"

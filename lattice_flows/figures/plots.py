@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from lattice_flows.ensembles.ensemble import Ensemble
 from lattice_flows.ensembles.rows import slices
+from lattice_flows.ensembles.solution import quick_solution, solution
 from lattice_flows.figures.checks import check
 from lattice_flows.figures.scan import plot_scan
 from lattice_flows.figures.style import (
@@ -30,24 +32,30 @@ from lattice_flows.figures.style import (
 )
 from lattice_flows.io.netcdf import Dataset, atomic_write, read_dataset
 from observables import Estimate, kish_ess, magnetization
-from theories.errors import LatticeFlowsError
+from theories import GaussianAnswers, LatticeFlowsError, StripSolution, TransferMatrix
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
+
 
 def plot_file(
-    path: str | os.PathLike, others: Mapping[str, Callable[[Dataset], Figure]] | None = None
+    path: str | os.PathLike,
+    others: Mapping[str, Callable[[Dataset], Figure]] | None = None,
+    patient: bool = False,
 ) -> Figure:
     """The figure for a scan.nc, ensemble.nc or observables.nc.
 
-    `others` are further kinds of files by their format, and what draws them.
+    `others` are further kinds of files by their format, and what draws them. patient: whether exact
+    answers beside an ensemble may take minutes.
     Raises LatticeFlowsError for a file that is none of these.
     """
     _matplotlib()
     others = others or {}
-    own = {"scan": plot_scan, "ensemble": plot_ensemble, "observables": plot_observables}
+    ensemble = partial(plot_ensemble, patient=patient)
+    own = {"scan": plot_scan, "ensemble": ensemble, "observables": plot_observables}
     dataset = read_dataset(path, *others, *own, lazy=("configuration",))
     kind = dataset.attributes["lf_format"]
     if kind in own:
@@ -89,8 +97,10 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> None:
         atomic_write(path, lambda temporary: figure.savefig(temporary, format=suffix))
 
 
-def plot_ensemble(dataset: Dataset) -> Figure:
+def plot_ensemble(dataset: Dataset, patient: bool = False) -> Figure:
     """The weighted histogram of the magnetization, and that of the log-weights where there are any.
+
+    The black line is the exact density, where it is known in a minute or so, or you are `patient`.
 
     Off the lattice the histogram is of the first two components, in the plane. Bars are standard
     errors, from the scatter of the weights in each bin. The grey line (in the plane, dots) is the
@@ -107,7 +117,7 @@ def plot_ensemble(dataset: Dataset) -> Figure:
         ax = figure.add_subplot(1, columns, 1)
         if on_lattice(dataset):
             parts = [magnetization(phi) for phi in slices(ensemble.configurations)]
-            _draw_magnetization(ax, np.concatenate(parts), log_w)
+            _draw_magnetization(ax, np.concatenate(parts), log_w, _exact_density(ensemble, patient))
         else:
             _draw_plane(ax, ensemble.configurations[:, :2], log_w)
         if log_w is not None:
@@ -116,8 +126,17 @@ def plot_ensemble(dataset: Dataset) -> Figure:
     return figure
 
 
+def _exact_density(ensemble: Ensemble, patient: bool) -> Curve | None:
+    """(M, P(M)) on a grid, None where it is not known."""
+    solve = solution if patient else quick_solution
+    exact = solve(ensemble.theory, ensemble.couplings)
+    if isinstance(exact, TransferMatrix | StripSolution | GaussianAnswers):
+        return exact.magnetization_distribution()
+    return None
+
+
 def _draw_magnetization(
-    ax: Axes, m: NDArray[np.float64], log_w: NDArray[np.float64] | None
+    ax: Axes, m: NDArray[np.float64], log_w: NDArray[np.float64] | None, exact: Curve | None
 ) -> None:
     w = _shares(len(m), log_w)
     edges = np.linspace(m.min(), m.max(), int(np.clip(2 * len(m) ** (1 / 3), 10, 80)) + 1)
@@ -132,6 +151,11 @@ def _draw_magnetization(
     if log_w is not None:
         plain = np.histogram(m, edges, density=True)[0]
         ax.stairs(plain, edges, color=GREY, linewidth=0.9, label="draws")
+    if exact is not None:
+        at, density = exact
+        seen = (at > edges[0] - 5 * width) & (at < edges[-1] + 5 * width)
+        ax.plot(at[seen], density[seen], color="black", linewidth=0.9, label="exact")
+    if log_w is not None or exact is not None:
         ax.legend()
 
 

@@ -83,7 +83,9 @@ def _look(kind: Kind, replicas: int, settings: Settings) -> Found:
         known = {name: Estimate(float(answers[name]), 0.0) for name in measurement.observables}
         pull, _, threshold = largest_pull(measurement, known)
         assert measurement.log_z is not None
-        failed = failed_forward(ess_forward, N) + failed_log_z(measurement.log_z, exact.log_z)
+        failed = failed_forward(ess_forward, N) + failed_log_z(
+            measurement.log_z, Estimate(exact.log_z, 0.0)
+        )
         pulls.append(pull)
         judged.append(bool(failed) or pull > threshold)
         by_moves, by_rivals = _moved(kind, mover, phi, log_weights, rng)

@@ -17,7 +17,7 @@ Distances between the draws as they are, without weights, and exact samples are 
 distances.py.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -29,15 +29,22 @@ from scipy.special import logsumexp
 from lattice_flows.ensembles.ensemble import Ensemble
 from lattice_flows.ensembles.invariance import checked
 from lattice_flows.ensembles.result import UNKNOWN, Compared, known
+from lattice_flows.ensembles.solution import Solved, quick_solution, solution
 from lattice_flows.sampling import distances as metrics
 from lattice_flows.sampling.sampler import Sampler
 from lattice_flows.sampling.verdict import failed_forward, failed_log_z, largest_pull
 from observables import Estimate, Observable, answers_of, kish_ess
 from observables.estimate import Detail
-from theories import LatticeFlowsError, LatticeTheory, Theory
+from theories import LatticeFlowsError, LatticeTheory, TensorRenormalization, Theory
 
-REFERENCES = ("auto", "hmc", "none")
-"""What the draws are judged by: exact answers, else draws of HMC; HMC; exact answers or nothing."""
+REFERENCES = ("auto", "exact", "hmc", "none")
+"""What the draws are judged by.
+
+auto: exact answers where they take a minute or so, else draws of HMC. exact: these answers also
+where they take longer. hmc: draws of HMC, and exact answers. none: exact answers or nothing.
+"""
+
+_ACCURACY = 1e-4  # of exact answers that take long: better than a flow's draws
 
 _HALVED = 256  # configurations on which the solver step is halved: those of largest weight
 # Of HMC: enough chains to tell the error from their scatter, each long enough to judge its mixing.
@@ -123,7 +130,7 @@ def evaluate(
     """
     draw_key, key = jax.random.split(key)
     (drawn,) = _reference_draws(sampler.theory, [couplings], key, reference)
-    return _judge(sampler, sampler.draw(couplings, draw_key, n), key, drawn, own)
+    return _judge(sampler, sampler.draw(couplings, draw_key, n), key, drawn, reference, own)
 
 
 def evaluate_grid(
@@ -142,30 +149,50 @@ def evaluate_grid(
     references = _reference_draws(sampler.theory, grid, key, reference)
     ensembles = sampler.draw_grid(grid, draw_key, n)
     for i, (ensemble, drawn) in enumerate(zip(ensembles, references, strict=True)):
-        yield _judge(sampler, ensemble, jax.random.fold_in(key, i), drawn, own)
+        yield _judge(sampler, ensemble, jax.random.fold_in(key, i), drawn, reference, own)
+
+
+def _solved(theory: Theory, couplings: Any, reference: str) -> Solved | None:
+    """The exact solution, None where there is none that is to be waited for."""
+    if reference == "exact":
+        return solution(theory, couplings, _ACCURACY)
+    return quick_solution(theory, couplings)
+
+
+def _needs_chains(theory: Theory, couplings: Any, reference: str) -> bool:
+    """Whether draws of HMC are to be the reference."""
+    if not isinstance(theory, LatticeTheory) or reference in {"hmc", "none"}:
+        return isinstance(theory, LatticeTheory) and reference == "hmc"
+    exact = _solved(theory, couplings, reference)
+    return exact is None or isinstance(exact, TensorRenormalization)
 
 
 def _reference_draws(
     theory: Theory, grid: Sequence[Any], key: jax.Array, reference: str
 ) -> Sequence[Ensemble | None]:
     """Draws of HMC at each couplings of `grid`, where they are to be the reference."""
-    wanted = reference == "hmc" or (reference == "auto" and theory.exact(grid[0]) is None)
-    if not wanted or not isinstance(theory, LatticeTheory):
-        return [None] * len(grid)
+    needed = [i for i, point in enumerate(grid) if _needs_chains(theory, point, reference)]
+    found: list[Ensemble | None] = [None] * len(grid)
+    if not needed:
+        return found
     from lattice_flows.mcmc.hmc import hmc_grid  # loads blackjax
 
     key = jax.random.fold_in(key, len(grid))  # the others are used at the points
-    return hmc_grid(theory, grid, key, _CHAINS, _DRAWS, every=_EVERY)
+    chains = hmc_grid(theory, [grid[i] for i in needed], key, _CHAINS, _DRAWS, every=_EVERY)
+    for i, ensemble in zip(needed, chains, strict=True):
+        found[i] = ensemble
+    return found
 
 
 def _judge(
     sampler: Sampler,
     ensemble: Ensemble,
     key: jax.Array,
-    reference: Ensemble | None,
+    chains: Ensemble | None,
+    reference: str,
     own: Sequence[Observable],
 ) -> Evaluation:
-    """The evaluation from an ensemble of the sampler's draws."""
+    """The evaluation from an ensemble of the sampler's draws, and chains of HMC."""
     exact_key, integration_key = jax.random.split(key)
     couplings, n = ensemble.couplings, len(ensemble.configurations)
     measurement = checked(ensemble, ensemble.measure(own))
@@ -182,35 +209,60 @@ def _judge(
     )
     if not np.isfinite([found.log_z_integrated.value, found.log_q_step_halving]).all():
         found = found.also_failed(["not_finite"])
-    if reference is not None:
-        found = _by_hmc(sampler, found, reference, own)
-    exact = sampler.theory.exact(couplings)
+    if chains is not None:
+        found = _by_hmc(sampler, found, chains, own)
+    exact = _solved(sampler.theory, couplings, reference)
     if exact is None:
         return found
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(exact_key)))
-    samples = exact.sample(rng, n)
-    log_ratio = sampler.log_weights(samples, couplings) - exact.log_z
+    if isinstance(exact, TensorRenormalization):
+        return _by_log_z(found, log_weights, _answer(exact.observables(), "log_z"))
     told = answers_of(exact, own)
-    answers = known(told, [*measurement.observables, "log_z"])
-    log_z = measurement.log_z
+    found = _by_log_z(found, log_weights, _answer(told, "log_z"))
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(exact_key)))
+    return _by_exact(sampler, found, ensemble, exact.sample(rng, n), told, rng)
+
+
+def _answer(told: Mapping[str, Any], name: str) -> Estimate:
+    """An exact answer and what it may be off by; NaN where it is not known."""
+    value = float(told.get(name, np.nan))
+    return Estimate(value, float(told.get(f"{name}_accuracy", 0.0)))
+
+
+def _by_log_z(found: Evaluation, log_weights: NDArray[np.float64], exact: Estimate) -> Evaluation:
+    """The evaluation with what the exact log Z says."""
+    log_z = found.log_z
     assert log_z is not None  # draws of a flow have weights
-    answered = {
-        name: Estimate(value, float(told.get(f"{name}_accuracy", 0.0)))
-        for name, value in answers.items()
-    }
-    pull, _, threshold = largest_pull(measurement, answered)
+    error = float(np.hypot(log_z.stderr, exact.stderr))
+    return replace(
+        found.also_failed(failed_log_z(log_z, exact)),
+        exact=known({"log_z": exact.value}, [*found.observables, "log_z"]),
+        kl_reverse=_mean(exact.value - log_weights),
+        log_z_error=Estimate(log_z.value - exact.value, error),
+    )
+
+
+def _by_exact(
+    sampler: Sampler,
+    found: Evaluation,
+    ensemble: Ensemble,
+    samples: NDArray[np.float64],
+    told: Mapping[str, Any],
+    rng: np.random.Generator,
+) -> Evaluation:
+    """The evaluation with what exact samples and the exact answers `told` say."""
+    couplings, measurement = found.couplings, found.measurement
+    answers = {name: _answer(told, name) for name in [*measurement.observables, "log_z"]}
     if found.forward is None:
+        log_ratio = sampler.log_weights(samples, couplings) - answers["log_z"].value
         forward = _forward("exact", log_ratio)
-        found = replace(found, forward=forward).also_failed(failed_forward(forward.ess, n))
-    found = found.also_failed(failed_log_z(log_z, exact.log_z))
+        found = replace(found, forward=forward)
+        found = found.also_failed(failed_forward(forward.ess, measurement.n))
+    pull, _, threshold = largest_pull(measurement, answers)
+    draws = np.asarray(ensemble.configurations)
     return replace(
         found.also_failed(("exact",) if pull > threshold else ()),
-        exact=answers,
-        kl_reverse=_mean(exact.log_z - log_weights),
-        log_z_error=Estimate(log_z.value - exact.log_z, log_z.stderr),
-        distances=_distances(
-            sampler.theory, couplings, np.asarray(ensemble.configurations), samples, rng
-        ),
+        exact={name: one.value for name, one in answers.items()},
+        distances=_distances(sampler.theory, couplings, draws, samples, rng),
     )
 
 

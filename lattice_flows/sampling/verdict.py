@@ -41,10 +41,11 @@ def failed_forward(ess_forward: float | None, n: int) -> tuple[str, ...]:
     return ("forward_ess",) if failed_checks(ess_forward, 0.0, n) else ()
 
 
-def failed_log_z(log_z: Estimate, exact: float) -> tuple[str, ...]:
-    """`log_z` where it is 4σ or more from the exact one."""
-    allowed = LOG_Z_ERRORS * log_z.stderr + _ROUNDING * max(1.0, abs(exact))
-    return () if abs(log_z.value - exact) < allowed else ("log_z",)
+def failed_log_z(log_z: Estimate, exact: Estimate) -> tuple[str, ...]:
+    """`log_z` where it is 4σ or more from the exact one; its error is what that may be off by."""
+    error = float(np.hypot(log_z.stderr, exact.stderr))
+    allowed = LOG_Z_ERRORS * error + _ROUNDING * max(1.0, abs(exact.value))
+    return () if abs(log_z.value - exact.value) < allowed else ("log_z",)
 
 
 def largest_pull(

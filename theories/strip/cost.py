@@ -14,7 +14,8 @@ def cost(length: int, width: int, n: int, magnetization: bool) -> Cost:
     """Of `length` rows of `width` sites with `n` nodes each: of P(M), or of all else."""
     states = float(n) ** width
     # T applied to a function, which is split into its parts and put together again.
-    step = 1e-9 * states * (0.06 * width * n * n + 60)
-    # 28 values of k; of each some functions go half the way, and are gone after a few rows.
-    steps = 28 * 20 * min(length / 2, 8) if magnetization else 150 + 28 * min(length, 20)
+    step = 1e-9 * states * (0.03 * width * n * n + 30)
+    # 28 values of k; of each some functions go half the way, and are gone after a few rows. Mostly
+    # they are in single precision.
+    steps = 28 * 10 * min(length / 2, 8) if magnetization else 150 + 28 * min(length, 20)
     return Cost(0.03 + step * steps, 200e-9 * states)

@@ -9,7 +9,7 @@ from ..errors import LatticeFlowsError
 from ..shapes import Point
 from .solution import StripSolution
 
-_QUICK, _GOOD = 60.0, 1e-5  # seconds of one number of nodes, and the error of log Z
+_QUICK, _GOOD = 30.0, 1e-5  # seconds of one number of nodes, and the error of log Z
 
 
 @lru_cache(maxsize=2)

@@ -136,7 +136,7 @@ class StripSolution:
 
     def _enough(self, accuracy: float, magnetization: bool) -> int:
         """The fewest nodes that are accurate, or the most that can be paid."""
-        most = self._seconds / 3 if magnetization else self._seconds
+        most = self._seconds / 2 if magnetization else self._seconds
         # Alone, what n - 1 nodes err by is what is told.
         fewer, gain = (0, _GAIN) if self.width >= LEAST_WIDTH else (1, 1.0)
         for n in range(LEAST_NODES, MOST_NODES):
@@ -240,6 +240,8 @@ class StripSolution:
         gap, error = self.gap_with_error
         found["energy_gap"] = gap, error
         found["correlation_length"] = 1 / gap, error / gap**2
+        found["strip_gap"] = self.strip_gap
+        found["strip_log_z_density"] = self.strip_log_z_density
         return found
 
     @cached_property
