@@ -1,7 +1,7 @@
 """A number with its standard error, and intervals that need no normal distribution."""
 
 from collections.abc import Mapping, Sequence
-from math import floor, inf, isfinite, log10, nan
+from math import copysign, floor, hypot, inf, isfinite, log10, nan
 from typing import Any, NamedTuple
 
 Interval = tuple[float, float]
@@ -40,6 +40,24 @@ class Estimate(_Pair):
         """The estimate of what is larger by a known number."""
         ends = {name: (low + by, high + by) for name, (low, high) in self.intervals.items()}
         return Estimate(self.value + by, self.stderr, **ends)
+
+    def deviations(self, reference: "Estimate") -> float:
+        """How far it lies above a reference, in standard deviations of a normal distribution.
+
+        Where intervals are known these are the scale: one reaches to the end of interval_68, two to
+        that of interval_95, and so on in steps of the second. Else that is
+        (value - reference) / stderr. The error of the reference adds in squares.
+        """
+        distance = self.value - reference.value
+        below = distance > 0
+        one, two = self.stderr, 2 * self.stderr
+        if self.interval_68 is not None and self.interval_95 is not None:
+            ends = (
+                interval[0 if below else 1] for interval in (self.interval_68, self.interval_95)
+            )
+            one, two = (abs(self.value - end) for end in ends)
+        one, two = hypot(one, reference.stderr), hypot(two, 2 * reference.stderr)
+        return copysign(_deviations(abs(distance), one, two), distance)
 
     @property
     def intervals(self) -> dict[str, Interval]:
@@ -88,6 +106,15 @@ class Estimate(_Pair):
             return self.stderr, self.stderr
         low, high = self.interval_68
         return self.value - low, high - self.value
+
+
+def _deviations(distance: float, one: float, two: float) -> float:
+    """Where `one` is 1 and `two` is 2: along a line from 0 to the first, and one through both."""
+    if one == 0:
+        return inf if distance else 0.0
+    if distance < one or two <= one:
+        return distance / one
+    return 1 + (distance - one) / (two - one)
 
 
 Detail = Estimate | float | str | Sequence[str] | Mapping[str, Any] | None
