@@ -129,7 +129,7 @@ def _seconds(model: "Theory", couplings: Sequence[Any], accuracy: float | None) 
     # they may need far more nodes at one end of a range than at the other
     few = sorted({0, len(couplings) // 2, len(couplings) - 1})
     found = [solution(model, couplings[i], accuracy) for i in few]
-    if isinstance(found[0], TensorRenormalization):
+    if any(isinstance(one, TensorRenormalization) for one in found):
         sides = "x".join(map(str, model.shape))
         _output.say(f"note: {sides} is too large for all answers: log Z alone, with an estimate")
     seconds = sum(map(seconds_of, found)) / len(few) * len(couplings)

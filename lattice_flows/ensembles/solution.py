@@ -49,7 +49,7 @@ def solution(
     return TensorRenormalization(theory, couplings, accuracy=accuracy or 1e-5)
 
 
-def quick_solution(theory: Theory, couplings: Any) -> Solved | None:
+def solution_if_quick(theory: Theory, couplings: Any) -> Solved | None:
     """The exact solution where it takes a minute or so; else log Z alone, where that is known."""
     exact = theory.exact(couplings)
     if exact is None and _is_torus(theory) and _is_even(theory):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lattice_flows.ensembles.ensemble import Ensemble
 from lattice_flows.ensembles.rows import slices
-from lattice_flows.ensembles.solution import quick_solution, solution
+from lattice_flows.ensembles.solution import solution, solution_if_quick
 from lattice_flows.figures.checks import check
 from lattice_flows.figures.scan import plot_scan
 from lattice_flows.figures.style import (
@@ -128,7 +128,7 @@ def plot_ensemble(dataset: Dataset, patient: bool = False) -> Figure:
 
 def _exact_density(ensemble: Ensemble, patient: bool) -> Curve | None:
     """(M, P(M)) on a grid, None where it is not known."""
-    solve = solution if patient else quick_solution
+    solve = solution if patient else solution_if_quick
     exact = solve(ensemble.theory, ensemble.couplings)
     if isinstance(exact, TransferMatrix | StripSolution | GaussianAnswers):
         return exact.magnetization_distribution()

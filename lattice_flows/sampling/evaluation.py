@@ -29,7 +29,7 @@ from scipy.special import logsumexp
 from lattice_flows.ensembles.ensemble import Ensemble
 from lattice_flows.ensembles.invariance import checked
 from lattice_flows.ensembles.result import UNKNOWN, Compared, known
-from lattice_flows.ensembles.solution import Solved, quick_solution, solution
+from lattice_flows.ensembles.solution import Solved, solution, solution_if_quick
 from lattice_flows.sampling import distances as metrics
 from lattice_flows.sampling.sampler import Sampler
 from lattice_flows.sampling.verdict import failed_forward, failed_log_z, largest_pull
@@ -156,13 +156,15 @@ def _solved(theory: Theory, couplings: Any, reference: str) -> Solved | None:
     """The exact solution, None where there is none that is to be waited for."""
     if reference == "exact":
         return solution(theory, couplings, _ACCURACY)
-    return quick_solution(theory, couplings)
+    return solution_if_quick(theory, couplings)
 
 
 def _needs_chains(theory: Theory, couplings: Any, reference: str) -> bool:
     """Whether draws of HMC are to be the reference."""
-    if not isinstance(theory, LatticeTheory) or reference in {"hmc", "none"}:
-        return isinstance(theory, LatticeTheory) and reference == "hmc"
+    if not isinstance(theory, LatticeTheory) or reference == "none":
+        return False
+    if reference == "hmc":
+        return True
     exact = _solved(theory, couplings, reference)
     return exact is None or isinstance(exact, TensorRenormalization)
 
