@@ -216,7 +216,9 @@ def test_errors_bracket_the_truth_and_shrink(couplings):
         exact = StripSolution(theory, couplings, nodes=nodes)
         answers, errors = exact.observables(), exact.errors()
         for name, value in truth.items():
-            if name in errors:
+            if f"{name}_bound" in answers:  # it is too small to be known with so few nodes
+                assert abs(value) <= answers[f"{name}_bound"]
+            elif name in errors:
                 within(answers[name], errors[name], value, 1e-9)
         sizes.append(exact.log_z_error)
     assert sizes[-1] < 1e-2 * sizes[0]
