@@ -1,5 +1,6 @@
 """reproduce trade, on a chain, where the transfer matrix has the answers."""
 
+import jax
 import numpy as np
 import pytest
 import xarray
@@ -7,10 +8,12 @@ from helpers import untrained
 
 from lattice_flows import papers as reproduce
 from lattice_flows.figures.plots import save_figure
-from lattice_flows.papers import trade
+from lattice_flows.io.interrupt import Interrupted
+from lattice_flows.papers import drawn, trade
 from lattice_flows.papers.exact_curves import _curve
 from lattice_flows.papers.experiment import Settings
 from lattice_flows.papers.record import reproduce as run_experiment
+from lattice_flows.runs.config import Config
 from theories import LatticeFlowsError, Phi4Hopping, TransferMatrix
 
 
@@ -45,6 +48,14 @@ def test_rows_file_and_figure(tmp_path, monkeypatch):
     save_figure(record.figure(), tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
+    def never(*arguments, **more):
+        raise AssertionError("what is kept is not drawn again")
+
+    monkeypatch.setattr(drawn, "hmc", never)
+    monkeypatch.setattr(drawn.Sampler, "draw_line", never)
+    again = run_experiment(reproduce.find("trade"), Settings(runs=tmp_path))
+    assert again.rows == record.rows
+
 
 def test_curves_leave_out_what_is_not_known():
     """What is NaN at a point is interpolated, and its error holds the difference."""
@@ -58,3 +69,24 @@ def test_curves_leave_out_what_is_not_known():
         one["f"] = np.nan
     with pytest.raises(LatticeFlowsError, match="not known well enough"):
         _curve("f", solved, points, x)
+
+
+def test_interrupted_chains_are_carried_on(tmp_path):
+    """Point by point, to the same numbers as without an interruption."""
+    flow = untrained(Settings(), "any", Config("phi4-hopping", (4,), {"kappa": 0.27, "lam": 0.02}))
+    grid = [flow.theory.from_values(kappa=kappa, lam=0.02) for kappa in (0.25, 0.27, 0.29)]
+
+    def draw(folder, interrupted):
+        settings = Settings(runs=folder, interrupted=interrupted)
+        parts = drawn.parts_of(settings, [flow])
+        return drawn.of_chains(settings, [flow], grid, jax.random.key(1), (8, 8), parts)
+
+    whole = draw(tmp_path / "whole", lambda: False)
+    for _ in grid:
+        with pytest.raises(Interrupted, match="give the same command again"):
+            draw(tmp_path / "parts", lambda: True)
+    kept = draw(tmp_path / "parts", lambda: True)
+    assert [a.r_hat for a in kept] == [a.r_hat for a in whole]
+    for one, other in zip(kept, whole, strict=True):
+        assert one.measurement.observables == other.measurement.observables
+        assert one.likelihood == other.likelihood

@@ -15,7 +15,7 @@ numbers as curves alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +23,9 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from lattice_flows.ensembles.ensemble import Ensemble
 from lattice_flows.figures.style import COLOURS, STYLE, label
 from lattice_flows.io.netcdf import Dataset, Variable
-from lattice_flows.mcmc.hmc import hmc_grid
+from lattice_flows.papers.drawn import of_chains, of_flow, parts_of
 from lattice_flows.papers.exact_curves import Curve, exact_curves
 from lattice_flows.papers.experiment import Experiment, Row, Settings
 from lattice_flows.papers.runs import trained
@@ -42,7 +41,7 @@ WAYS = ("deformation", "TRADE")
 OBSERVABLES = ("abs_magnetization", "action_density", "susceptibility_abs", "binder_cumulant")
 _JUDGED = (*OBSERVABLES, "log_z")
 _LOW = 0.25  # below it TRADE is outside of what its flow was trained on
-_POINTS, _LIKELIHOOD = 200, 256
+_POINTS = 200
 _STEPS = {
     "quick": {"deformation": 2000, "boundary": 1000, "TRADE": 1500},
     "paper": {"deformation": 20_000, "boundary": 10_000, "TRADE": 15_000},
@@ -58,17 +57,19 @@ def run(settings: Settings) -> tuple[list[Row], dict[str, Variable]]:
     kappas = np.linspace(*RANGE, _POINTS)
     grid = [theory.from_values(kappa=float(k), lam=LAMBDA) for k in kappas]
     chain_key, *keys = jax.random.split(jax.random.key(settings.seed), 1 + len(WAYS))
+    draws, chains = _DRAWS[settings.preset], (_CHAINS, _PER_CHAIN)
+    parts = parts_of(settings, flows, theory.shape, kappas.tolist(), draws, chains)
     found = [
-        _drawn(settings, way, sampler, grid, key)
+        of_flow(settings, way, sampler, grid, key, draws, parts.within(way))
         for way, sampler, key in zip(WAYS, flows, keys, strict=True)
     ]
-    chains = hmc_grid(theory, grid, chain_key, chains=_CHAINS, draws=_PER_CHAIN)
-    reference = [ensemble.measure() for ensemble in chains]
-    likelihood = [[_likelihood(sampler, ensemble) for ensemble in chains] for sampler in flows]
+    drawn = of_chains(settings, flows, grid, chain_key, chains, parts)
+    reference = [one.measurement for one in drawn]
+    likelihood = list(zip(*[one.likelihood for one in drawn], strict=True))
     exact = exact_curves(
         settings, "trade-exact", theory, ("kappa", kappas), {"lam": LAMBDA}, _JUDGED
     )
-    rows = [Row("largest R hat of the chains", Estimate(max(_r_hat(m) for m in reference), 0.0))]
+    rows = [Row("largest R hat of the chains", Estimate(max(one.r_hat for one in drawn), 0.0))]
     for way, ours in zip(WAYS, found, strict=True):
         rows += _rows(way, ours, reference, kappas)
         rows += _distances(way, _answers(ours), exact, kappas)
@@ -119,19 +120,6 @@ def _trainings(settings: Settings) -> list[Sampler]:
     over_all = trained(settings, f"trade-{run}", config(RANGE, "deformation", batch=512))
     trained(settings, f"trade-boundary-{run}", boundary)
     return [over_all, trained(settings, f"trade-taught-{run}", taught, f"trade-boundary-{run}")]
-
-
-def _drawn(
-    settings: Settings, way: str, sampler: Sampler, grid: Sequence[Any], key: jax.Array
-) -> list[Measurement]:
-    """What draws of a flow say, at every point of the grid."""
-    found = []
-    draws = sampler.draw_grid(grid, key, _DRAWS[settings.preset])
-    with settings.progress(f"draw {way}", len(grid)) as report:
-        for i, ensemble in enumerate(draws):
-            found.append(ensemble.measure())
-            report(i + 1, {"ess": found[-1].ess})
-    return found
 
 
 def _rows(
@@ -185,19 +173,6 @@ def _distances(
             (f"mean {where}, kappa < {_LOW}", np.mean(pulls[kappas < _LOW])),
         ]
     return [Row(what, Estimate(float(x), 0.0)) for what, x in found]
-
-
-def _likelihood(sampler: Sampler, ensemble: Ensemble) -> Estimate:
-    """NLL over some draws of a chain, spread over all of it."""
-    few = ensemble.configurations[:: max(1, len(ensemble) // _LIKELIHOOD)]
-    log_weights = sampler.log_weights(few, ensemble.couplings)
-    action: Callable[[Any], Any] = jax.vmap(lambda x: sampler.theory.action(x, ensemble.couplings))
-    values = np.asarray(action(few)) + log_weights
-    return Estimate(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
-
-
-def _r_hat(measurement: Any) -> float:
-    return float(measurement.mixing.r_hat)
 
 
 def _pull(ours: Estimate, theirs: Estimate) -> float:
