@@ -61,7 +61,14 @@ def of_flow(
     """What draws of a flow say, at every point of the grid."""
     with _carried_on(), settings.progress(f"draw {way}", len(grid)) as report:
         found = scan(
-            sampler, grid, key, draws, report, parts=parts, interrupted=settings.interrupted
+            sampler,
+            grid,
+            key,
+            draws,
+            report,
+            exact=False,
+            parts=parts,
+            interrupted=settings.interrupted,
         )
     return [result.measurement for result in found.results]
 

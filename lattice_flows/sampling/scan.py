@@ -76,6 +76,7 @@ def scan(
     combine: bool = False,
     derivatives: bool = False,
     own: Sequence[Observable] = (),
+    exact: bool = True,
     parts: Parts | None = None,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> Scan:
@@ -88,6 +89,7 @@ def scan(
         derivatives: with respect to the couplings that vary over the grid; of a single point, to
             all that the theory has.
         own: observables of your own, measured beside those of the theory.
+        exact: look for exact answers, too; of a torus that takes seconds for each point.
         parts: where finished points are kept, and the draws of the present ones (if `combine`, of
             all); what is there already is not drawn again.
         interrupted: asked after each block of draws whether to stop.
@@ -159,9 +161,12 @@ def scan(
                     raise Interrupted
             results.append(result)
             report(len(results), {"ess": result.measurement.ess})
-    results = [replace(result, exact=_exact(result, slopes, own)) for result in results]
+    curve = None
+    if exact:
+        results = [replace(result, exact=_exact(result, slopes, own)) for result in results]
+        curve = exact_curve(theory, grid, own)
     provenance = {**sampler.provenance, "combined": combine, "adaptive": points is not None}
-    return Scan(results, exact_curve(theory, grid, own), provenance, own)
+    return Scan(results, curve, provenance, own)
 
 
 def _load(parts: Parts, name: str, theory: Theory, couplings: Any) -> Compared | None:
