@@ -56,6 +56,21 @@ def filter_modes(factors: Configuration, phi: Configuration) -> Configuration:
     return jnp.fft.ifftn(factors.astype(modes.dtype) * modes).real
 
 
+def hartley(phi: Configuration) -> Configuration:
+    """The real transform Σ_x φ_x Π_μ cas(k_μ x_μ)/√L_μ, cas = cos + sin; its own inverse.
+
+    Of kernels that are even in every direction it makes factors, as Fourier's transform does:
+    K*φ has the transform K̃·φ̃, K̃ the eigenvalues of K.
+    """
+    import jax.numpy as jnp
+
+    for axis, length in enumerate(phi.shape):
+        angle = 2 * np.pi / length * (np.outer(np.arange(length), np.arange(length)) % length)
+        cas = jnp.asarray((np.cos(angle) + np.sin(angle)) / np.sqrt(length), phi.dtype)
+        phi = jnp.moveaxis(jnp.tensordot(cas, phi, (1, axis)), 0, axis)
+    return phi
+
+
 def distance_classes(shape: tuple[int, ...]) -> Int[np.ndarray, "*shape"]:
     """Label every displacement by its orbit under the point group.
 

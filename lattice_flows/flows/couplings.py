@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from lattice_flows.flows.fields.field import Ranges
+from lattice_flows.flows.ranges import Ranges
 from lattice_flows.runs.config import Config
 from theories import coupling_scale
 from theories.shapes import Array, Point, Scalar

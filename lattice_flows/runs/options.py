@@ -82,6 +82,11 @@ class Options:
     couplings: Mapping[str, Coupling] = dataclasses.field(default_factory=dict)
     source: Mapping[str, Any] | None = None
     theory_from: str | None = None
+    method: str = _option(
+        "optimise",
+        "How the flow is found: by an optimiser, or by linear least squares (lattices).",
+        choices=("optimise", "least-squares"),
+    )
     objective: str = _option(
         "deformation",
         "Training objective.",
@@ -105,12 +110,14 @@ class Options:
     )
     field: str = _option(
         "auto",
-        "Velocity field; hollow on lattices, mlp elsewhere, gradient for a gradient flow.",
+        "Velocity field; hollow on lattices (linear by least squares), mlp elsewhere, gradient for "
+        "a gradient flow.",
         choices=(
             "auto",
             "hollow",
             "convolutional",
             "translation",
+            "linear",
             "mlp",
             "gradient",
             "transport",
@@ -119,13 +126,15 @@ class Options:
     )
     base: str = _option(
         "auto",
-        "Base density; mean-field on lattices (gaussian for a free field), normal elsewhere, "
-        "tempered (normal, at the temperature of the target) where there is one.",
+        "Base density; mean-field on lattices (gaussian for a free field, massive by least "
+        "squares), normal elsewhere, tempered (normal, at the temperature of the target) where "
+        "there is one.",
         choices=(
             "auto",
             "mean-field",
             "ultralocal",
             "gaussian",
+            "massive",
             "normal",
             "tempered",
             "flow",
@@ -138,7 +147,7 @@ class Options:
     )
     interpolation: str = _option(
         "auto",
-        "Path of energies from base to target: linear (or the gradient flow's own), or another; "
+        "Path of energies from base to target: linear (massive by least squares), or another; "
         "diffusion for Gaussian mixtures alone.",
         choices=(
             "auto",
@@ -146,6 +155,7 @@ class Options:
             "learned",
             "diffusion",
             "coupling",
+            "massive",
             "constant-wells",
             "gradient",
             "line",
@@ -186,7 +196,12 @@ class Options:
         choices=("squared", "absolute", "sum", "logarithmic", "huber"),
     )
     width: int = _option(32, "Width of the field's network.", low=1, high=10**6)
-    ode_steps: int = _option(16, "Fixed solver steps from base to target.", low=1, high=10**5)
+    ode_steps: int = _option(
+        0,
+        "Fixed solver steps from base to target; 0 for 16, or for 8 by least squares.",
+        low=0,
+        high=10**5,
+    )
     seed: int = _option(0, "Seed of every random number.", low=0, high=2**32 - 1)
     x64: bool = _option(False, "Train in double precision.")
 

@@ -30,16 +30,50 @@ def automatic(theory: Theory, config: Options) -> dict[str, str]:
         return dict(zip(_CHOICES, OWN["transport"], strict=True))
     if config.objective == "gradient-flow":
         return dict(zip(_CHOICES, OWN["gradient-flow"], strict=True))
+    if config.method == "least-squares":
+        return dict(zip(_CHOICES, OWN["least-squares"], strict=True))
     if not isinstance(theory, LatticeTheory):
         base = "tempered" if _has_temperature(theory) else "normal"
         return {"field": "mlp", "base": base, "interpolation": "linear"}
     return {"field": "hollow", "base": _local_base(theory), "interpolation": "linear"}
 
 
+def _optimised(config: Options) -> list[str]:
+    """The settings that were chosen and that an optimiser alone has a use for."""
+    default = {f.name: f.default for f in dataclasses.fields(config)}
+    solved: dict[str, Any] = dict(zip(map(str, _CHOICES), OWN["least-squares"], strict=True))
+    solved["steps"] = STAGES
+    chosen = (name for name in _OF_OPTIMISERS if getattr(config, name) != default[name])
+    found = [name for name in chosen if getattr(config, name) != solved.get(name)]
+    return found + ["source"] * (config.source is not None)
+
+
+STAGES = 7
+"""Of a training by least squares (training/least_squares/): the steps of its run."""
+_OF_OPTIMISERS = (
+    "objective",
+    "boundary",
+    "field",
+    "base",
+    "base_curvature",
+    "base_width",
+    "interpolation",
+    "steps",
+    "batch",
+    "learning_rate",
+    "curriculum",
+    "points",
+    "half_box",
+    "weighted",
+    "constant",
+    "penalty",
+    "width",
+)
 _CHOICES = ("field", "base", "interpolation")
 OWN = {
     "gradient-flow": ("gradient", "normal", "gradient"),
     "transport": ("transport", "flow", "line"),
+    "least-squares": ("linear", "massive", "massive"),
 }
 """Field, base and interpolation of the flows that have their own."""
 
@@ -80,6 +114,13 @@ def refuse_misfits(theory: Theory, config: Options) -> None:
             "a gradient flow has its own field, base and path: "
             'use `objective="gradient-flow"` and leave `field`, `base` and `interpolation` out'
         )
+    if config.method == "least-squares":
+        refuse_unsolved(theory, config)
+    elif set(chosen) & set(OWN["least-squares"]):
+        refuse(
+            "least squares have their own field, base and path: "
+            'use `method="least-squares"` and leave `field`, `base` and `interpolation` out'
+        )
     if chosen != OWN["transport"] and (config.continues or set(chosen) & set(OWN["transport"])):
         refuse(
             "a transport between couplings has its own field, base and path: "
@@ -102,8 +143,19 @@ def refuse_misfits(theory: Theory, config: Options) -> None:
         refuse(f'{theory.name} has no wells that φ → -φ relates: use `interpolation="linear"`')
 
 
+def refuse_unsolved(theory: Theory, config: Options) -> None:
+    """Refuse what least squares cannot have."""
+    if not isinstance(theory, LatticeTheory) or theory.is_free:
+        what = "a free field" if isinstance(theory, LatticeTheory) else "not on a lattice"
+        refuse(f'{theory.name} is {what}: `method="least-squares"` does not fit, use optimise')
+    if wrong := _optimised(config):
+        refuse(f'`{wrong[0]}` acts with `method="optimise"` alone: leave one of them out')
+
+
 def idle(config: Options) -> dict[str, str]:
     """The choices that nothing would look at, and what each acts with."""
+    if config.method == "least-squares":  # refuse_unsolved has seen to it
+        return {}
     residual = "deformation" in (config.objective, config.boundary)
     residual |= config.objective == "gradient-flow" or is_outside(config.objective)
     deformation = '`objective="deformation"`'

@@ -28,7 +28,6 @@ from observables import Estimate
 from theories import Theory
 from theories.shapes import Array, Draws, Point
 
-_BATCH = 2048
 Report = Callable[[int, dict[str, float]], None]
 _GROUPS, _LARGEST_GROUP = 8, 512  # of trajectories, for thermodynamic integration
 
@@ -152,7 +151,7 @@ class Sampler:
         report: Report,
     ) -> dict[int, Ensemble]:
         """The ensembles of a line, from where `blocks` has got to."""
-        size = min(n, _BATCH)  # batches of the one size that is compiled
+        size = min(n, self.flow.field.batch)  # batches of the one size that is compiled
         while blocks.done < n:
             phi, log_weights = batch(jax.random.fold_in(key, blocks.done // size), size)
             report(min(n, blocks.done + size), {})
@@ -189,7 +188,7 @@ class Sampler:
         """
         steps = self.flow.steps if steps is None else steps
         couplings = _arrays(couplings)
-        size = min(len(phi), _BATCH)
+        size = min(len(phi), self.flow.field.batch)
         padding = -len(phi) % size
         padded = np.concatenate([phi, phi[:padding]])
         parts = [

@@ -28,6 +28,7 @@ from lattice_flows.runs.compiling import compiled
 from lattice_flows.runs.config import Config, Recipe
 from lattice_flows.runs.run import Run
 from lattice_flows.training.base_fit import fit_base
+from lattice_flows.training.least_squares.train import train as solve
 from lattice_flows.training.objectives import OBJECTIVES, Objective
 from lattice_flows.training.problem import Problem
 from theories.errors import LatticeFlowsError
@@ -279,13 +280,17 @@ def train(
 ) -> None:
     """Train `run` to its end, from its checkpoint where it has one and `resume`.
 
-    The state is saved at the beginning, every 100 steps, and `save_every` seconds. `begun` is
-    called when the first one stands, of a run that had none.
+    By least squares where its configuration says so, stage by stage. Else the state is saved at
+    the beginning, every 100 steps, and `save_every` seconds. `begun` is called when the first one
+    stands, of a run that had none.
 
     Raises Interrupted once the state is saved, where `interrupted` says so, and LatticeFlowsError
     if the training diverges or a parameter is not finite (the last good checkpoint is kept), and
     where a run that has no checkpoint has lost what it takes over from another.
     """
+    if run.config.method == "least-squares":
+        solve(run, resume=resume, report=report, interrupted=interrupted, begun=begun)
+        return
     trainer, key = trainer_for(run.config), jax.random.key(run.config.seed)
     if resume and run.has_checkpoint:
         state = State(**run.load(trainer.shapes(key)._asdict()))

@@ -5,6 +5,7 @@ from math import sqrt
 
 from lattice_flows.flows.base.base import Base as Base
 from lattice_flows.flows.base.gaussian import Gaussian as Gaussian
+from lattice_flows.flows.base.massive import Massive as Massive
 from lattice_flows.flows.base.mean_field import MeanField as MeanField
 from lattice_flows.flows.base.tempered import Tempered as Tempered
 from lattice_flows.flows.base.tilted import Tilted as Tilted
@@ -36,6 +37,8 @@ def make_base(
         return Gaussian(theory)
     if theory.is_free:
         raise LatticeFlowsError(f'{theory.name} is a free field: use `base="gaussian"`')
+    if name == "massive":
+        return Massive(theory, tuple(ranges.items()))
     if name == "ultralocal":
         return Ultralocal(theory, curvature)
     return MeanField(theory, tuple(ranges.items()))

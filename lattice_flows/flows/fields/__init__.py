@@ -7,6 +7,7 @@ from lattice_flows.flows.fields.field import Field as Field
 from lattice_flows.flows.fields.gradient import GradientEnergy as GradientEnergy
 from lattice_flows.flows.fields.gradient import gradient as gradient
 from lattice_flows.flows.fields.hollow import hollow
+from lattice_flows.flows.fields.linear import linear
 from lattice_flows.flows.fields.mlp import mlp
 from lattice_flows.flows.fields.network import Network as Network
 from lattice_flows.flows.fields.network import potential as potential
@@ -22,6 +23,7 @@ FIELDS: dict[str, Callable[..., Field]] = {
     "translation": lambda theory, ranges, width, scale=1.0: hollow(
         theory, ranges, width, odd=False
     ),
+    "linear": lambda theory, ranges, width, scale=1.0: linear(theory, ranges),
     "mlp": mlp,
 }
 """Constructors by name: (theory, ranges, width, scale of the base) -> Field."""

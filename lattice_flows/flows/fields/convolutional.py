@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lattice_flows.flows.fields.backbone import backbone
-from lattice_flows.flows.fields.field import Field, Ranges, embed
+from lattice_flows.flows.fields.field import Field, embed
+from lattice_flows.flows.ranges import Ranges
 from theories import LatticeTheory
 from theories.lattice import distance_classes
 

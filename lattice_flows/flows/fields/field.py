@@ -8,7 +8,7 @@ Inside, it is a haiku function; `Field` holds the transformed pair, so that haik
 folder alone and the parameters travel through a solver as plain arguments.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from theories import Theory, coupling_scale
+from lattice_flows.flows.ranges import Ranges, scaled_couplings
+from theories import Theory
 from theories.shapes import Array, Configuration, Point, Scalar
-
-Ranges = Mapping[str, tuple[float, float]]
-"""The couplings that a field is conditioned on, each with its (low, high)."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,11 @@ class Field:
     init: Callable[[jax.Array], Any]
     apply: Callable[[Any, Scalar, Configuration, Point], tuple[Configuration, Scalar]]
     odd: bool
+
+    @property
+    def batch(self) -> int:
+        """How many configurations are drawn at once, at most."""
+        return 2048
 
     @classmethod
     def from_function(cls, theory: Theory, function: Callable, odd: bool = True) -> "Field":
@@ -77,15 +80,3 @@ def condition(
     centres = jnp.asarray(np.linspace(0, 1, kernels), t.dtype)
     bumps = jnp.exp(-0.5 * (0.8 * (kernels - 1) * (t - centres)) ** 2)
     return jnp.concatenate([bumps, scaled_couplings(couplings, ranges, t.dtype)])
-
-
-def scaled_couplings(
-    couplings: Point, ranges: Ranges, dtype: Any
-) -> Float[Array, " {len(ranges)}"]:
-    """The couplings of `ranges`, each scaled to [-1, 1]."""
-    values = []
-    for name, ends in ranges.items():
-        value = coupling_scale(couplings, name, jnp.asarray(getattr(couplings, name), dtype))
-        low, high = (coupling_scale(couplings, name, end) for end in ends)
-        values.append((value - 0.5 * (low + high)) / (0.5 * (high - low)))
-    return jnp.stack(values) if values else jnp.zeros(0, dtype)

@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from lattice_flows.flows.fields.backbone import backbone
-from lattice_flows.flows.fields.field import Field, Ranges, embed
+from lattice_flows.flows.fields.field import Field, embed
+from lattice_flows.flows.ranges import Ranges
 from theories import LatticeTheory
 from theories.lattice import distance_classes, neighbour_sum
 from theories.shapes import Array, Configuration

@@ -20,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from lattice_flows.flows.fields.field import Field, Ranges, scaled_couplings
+from lattice_flows.flows.fields.field import Field
+from lattice_flows.flows.ranges import Ranges, scaled_couplings
 from theories import Theory
 from theories.shapes import Array, Scalar
 

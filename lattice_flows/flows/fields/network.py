@@ -8,9 +8,10 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from lattice_flows.flows.fields.field import Ranges, embed, scaled_couplings, transformed
+from lattice_flows.flows.fields.field import embed, transformed
 from lattice_flows.flows.fields.hollow import contexts
 from lattice_flows.flows.fields.mlp import kernel_network
+from lattice_flows.flows.ranges import Ranges, scaled_couplings
 from theories import LatticeTheory, Theory
 from theories.shapes import Configuration, Point, Scalar
 

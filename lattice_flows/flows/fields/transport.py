@@ -19,8 +19,9 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from lattice_flows.flows.fields.backbone import coupling_backbone
-from lattice_flows.flows.fields.field import Field, Ranges, scaled_couplings, transformed
+from lattice_flows.flows.fields.field import Field, transformed
 from lattice_flows.flows.fields.hollow import site_network
+from lattice_flows.flows.ranges import Ranges, scaled_couplings
 from theories import LatticeTheory
 from theories.shapes import Array, Configuration, Point, Scalar
 

@@ -13,9 +13,9 @@ import jax
 
 from lattice_flows.flows.base import Base
 from lattice_flows.flows.fields import Network, potential
-from lattice_flows.flows.fields.field import Ranges
 from lattice_flows.flows.params import Params, in_precision_of
 from lattice_flows.flows.paths.path import Path
+from lattice_flows.flows.ranges import Ranges
 from theories.shapes import Configuration, Point, Scalar
 
 

@@ -1,0 +1,229 @@
+"""A field that is linear in its coefficients, with its divergence in closed form.
+
+    V = Σ_j K_j * Σ_m θ_mj(t, couplings) g_m(u),      u_c = ψ_c/√(1 + ψ_c²/s_c²),      ψ_c = S_c * φ
+
+g_m are odd monomials of the channels u: φ, the mean of its neighbours, φ smeared over growing
+scales, the mean M of the lattice, each squashed at a scale s that is somewhat above its size; and φ
+as it is. K_j are kernels 1/(1 + k̂²/m) at several scales. θ are polynomials of t and the couplings,
+times t. The divergence is
+
+    ∇·V = Σ_mj θ_mj Σ_c (K_j * S_c)(0) Σ_x ∂g_m/∂ψ_c (x).
+
+The field commutes with translations, the point group and φ → -φ. The deformation equation of such a
+field is linear in θ: its best coefficients are those of one least-squares problem, whose rows are
+⟨∇f, v⟩ - ∇·v of each v = K_j * g_m (training/least_squares/).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, reduce
+from itertools import combinations_with_replacement
+from operator import mul
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from lattice_flows.flows import chebyshev
+from lattice_flows.flows.base.massive import least_mass
+from lattice_flows.flows.fields.field import Field
+from lattice_flows.flows.ranges import Ranges
+from theories import LatticeTheory
+from theories.lattice import hartley, laplacian_eigenvalues
+from theories.shapes import Array, Configuration, Point, Scalar
+
+SIZES = ("small", "medium", "rich")
+TIME_DEGREE = 5
+_SITES = 1 << 14
+_NEAR = 2  # kernels of monomials of many channels
+
+Monomial = tuple[int, ...]
+"""Its exponents, channel by channel."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """The v = K_j * g_m of a lattice.
+
+    channels: S_c, the first of which is not squashed. kernels: K_j. monomials: the exponents.
+    pairs: which (m, j) there are, as m·(number of kernels) + j.
+    """
+
+    shape: tuple[int, ...]
+    channels: Float[np.ndarray, " C *shape"]
+    kernels: Float[np.ndarray, " J *shape"]
+    monomials: tuple[Monomial, ...]
+    pairs: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def smeared(self, phi: Configuration) -> Float[Array, " C *shape"]:
+        """ψ_c."""
+        modes = hartley(phi)
+        return jnp.stack([hartley(jnp.asarray(s, phi.dtype) * modes) for s in self.channels])
+
+    def velocity(
+        self, theta: Float[Array, " pairs"], squash: Float[Array, " C"], phi: Configuration
+    ) -> tuple[Configuration, Scalar]:
+        """Σ θ v, and its divergence."""
+        g, slopes = self._monomials(squash, phi)
+        table = self._table(theta)
+        modes = jnp.stack([hartley(one) for one in jnp.tensordot(table.T, g, 1)])
+        velocity = hartley(jnp.sum(jnp.asarray(self.kernels, phi.dtype) * modes, axis=0))
+        weights = table @ jnp.asarray(self._origins, phi.dtype)  # (M, C)
+        divergence = sum(jnp.dot(weights[of, c], slope) for c, (of, slope) in enumerate(slopes))
+        return velocity, jnp.asarray(divergence)
+
+    def rows(
+        self, squash: Float[Array, " C"], phi: Configuration, force: Configuration
+    ) -> Float[Array, " pairs"]:
+        """⟨∇f, v⟩ - ∇·v of every v; `force` is ∇f."""
+        g, slopes = self._monomials(squash, phi)
+        pulled = jnp.asarray(self.kernels, phi.dtype) * hartley(force)
+        modes = jax.vmap(hartley)(g)
+        axes = tuple(range(1, g.ndim))
+        rows = jnp.tensordot(modes, pulled, (axes, axes))
+        origins = jnp.asarray(self._origins, phi.dtype)
+        for c, (of, slope) in enumerate(slopes):
+            rows = rows.at[of].add(-slope[:, None] * origins[:, c])
+        return rows.reshape(-1)[self.pairs]
+
+    @property
+    def _origins(self) -> Float[np.ndarray, "J C"]:
+        """(K_j * S_c)(0)."""
+        axes = tuple(range(2, 2 + len(self.shape)))
+        return np.mean(self.kernels[:, None] * self.channels, axis=axes)
+
+    def _table(self, theta: Float[Array, " pairs"]) -> Float[Array, "M J"]:
+        size = len(self.monomials), len(self.kernels)
+        return jnp.zeros(size[0] * size[1], theta.dtype).at[self.pairs].set(theta).reshape(size)
+
+    def _monomials(
+        self, squash: Float[Array, " C"], phi: Configuration
+    ) -> tuple[Float[Array, " M *shape"], list[tuple[np.ndarray, Array]]]:
+        """g_m; for every channel the m that it is in, and Σ_x ∂g_m/∂ψ_c."""
+        psi = self.smeared(phi)
+        wide = squash.reshape(-1, *(1,) * phi.ndim)
+        root = jax.lax.rsqrt(1 + (psi / wide) ** 2).at[0].set(1.0)
+        u, slope = psi * root, root**3
+        exponents = np.array(self.monomials)
+        powers = [[u[c]] for c in range(len(u))]
+        for c, table in enumerate(powers):
+            while len(table) < exponents[:, c].max():
+                table.append(table[-1] * u[c])
+
+        def g(monomial: Iterable[int]) -> Configuration:
+            factors = [powers[c][p - 1] for c, p in enumerate(monomial) if p]
+            return reduce(mul, factors, jnp.ones_like(phi))
+
+        slopes = []
+        for c in range(len(u)):
+            of = np.flatnonzero(exponents[:, c])
+            less = np.eye(len(u), dtype=int)[c]
+            each = [exponents[m, c] * jnp.sum(slope[c] * g(exponents[m] - less)) for m in of]
+            slopes.append((of, jnp.stack(each)))
+        return jnp.stack([g(m) for m in self.monomials]), slopes
+
+
+@lru_cache(maxsize=8)
+def features(shape: tuple[int, ...], size: str = "rich") -> Features:
+    """Those of a lattice; `size` is one of SIZES."""
+    momenta, least = laplacian_eigenvalues(shape), least_mass(shape)
+    one = np.ones(shape)
+
+    def smeared(mass: float) -> Float[np.ndarray, "*shape"]:
+        return 1 / (1 + momenta / mass)
+
+    far = [smeared(4 * least)] if 4 * least < 0.2 else []
+    channels = [one, 1 - momenta / (2 * len(shape)), smeared(1.0), smeared(0.3), *far]
+    channels = channels[: {"small": 2, "medium": 3, "rich": 9}[size]]
+    masses = {1.0, 4.0, least, 4 * least, *([16 * least] if 16 * least < 0.5 else [])}
+    kernels = [one, *(smeared(mass) for mass in sorted(masses, key=lambda m: abs(np.log(m))))]
+    chosen = _chosen(len(channels), len(kernels), size != "small")
+    if size != "small":
+        channels = [*channels, (momenta == 0) * 1.0]
+    pairs = [m * len(kernels) + j for m, count in enumerate(chosen.values()) for j in range(count)]
+    return Features(
+        shape, np.array([one, *channels]), np.array(kernels), tuple(chosen), np.array(pairs)
+    )
+
+
+def _chosen(channels: int, kernels: int, mean: bool) -> Mapping[Monomial, int]:
+    """The monomials, and how many of the kernels each has.
+
+    Of φ as it is, the squashed channels, and the mean of the lattice.
+    """
+    after = (0,) * mean
+    found = {(1, *(0,) * channels, *after): kernels}
+
+    def add(some: Iterable[Monomial], count: int) -> None:
+        for one in some:
+            found[(0, *one, *(0,) * (channels - len(one)), *after)] = count
+
+    add(_products(2, (1, 3, 5, 7)), kernels)
+    if channels > 2:
+        add(_products(3, (1, 3, 5), last=True), kernels)
+    if channels > 3:
+        add(_products(4, (3, 5), last=True), _NEAR)
+    if channels > 4:
+        add(_products(5, (3,), last=True), _NEAR)
+    if mean:
+        for q in range(1, 8):
+            for p in range(7):
+                if p + q in ((1, 3, 5, 7) if p == 0 else (3, 5)):
+                    found[(0, p, *(0,) * (channels - 1), q)] = _NEAR
+        for c in range(1, channels):
+            found[(0, *(int(c == i) for i in range(channels)), 2)] = _NEAR
+    return found
+
+
+def _products(channels: int, orders: Iterable[int], last: bool = False) -> list[Monomial]:
+    """All monomials of these orders; with `last` those that the last channel is in."""
+    found = [
+        tuple(int(n) for n in np.bincount(some, minlength=channels))
+        for order in orders
+        for some in combinations_with_replacement(range(channels), order)
+    ]
+    return [monomial for monomial in found if monomial[-1] or not last]
+
+
+def basis(t: Scalar, couplings: Point, ranges: Ranges) -> Float[Array, " D"]:
+    """What the coefficients multiply: polynomials of t and the couplings, times t."""
+    times = t * chebyshev.polynomials(2 * t - 1, TIME_DEGREE)
+    return jnp.outer(times, chebyshev.of_couplings(couplings, ranges, t.dtype)).reshape(-1)
+
+
+def batch(sites: int) -> int:
+    """Configurations that are worked on at once: the features of more leave a processor's cache."""
+    return max(16, min(256, _SITES // sites))
+
+
+@dataclass(frozen=True)
+class LinearField(Field):
+    """A field of many features: few configurations at once."""
+
+    at_once: int
+
+    @property
+    def batch(self) -> int:
+        return self.at_once
+
+
+def linear(theory: LatticeTheory, ranges: Ranges) -> Field:
+    """The field for `theory`; its parameters are `coefficients` (pairs, D) and `squash` (C,)."""
+    chosen = features(theory.shape)
+
+    def init(key: jax.Array) -> Any:
+        size = len(chosen), (TIME_DEGREE + 1) * len(chebyshev.degrees(ranges))
+        return {"coefficients": jnp.zeros(size), "squash": jnp.ones(len(chosen.channels))}
+
+    def apply(
+        params: Any, t: Scalar, phi: Configuration, couplings: Point
+    ) -> tuple[Configuration, Scalar]:
+        theta = params["coefficients"] @ basis(t, couplings, ranges)
+        return chosen.velocity(theta, params["squash"], phi)
+
+    return LinearField(init, apply, True, batch(theory.sites))
