@@ -73,7 +73,8 @@ def test_the_divergence_is_the_trace_of_the_jacobian(name, case, seed):
         _, divergence, jacobian = evaluate(params, jnp.float64(t), jnp.asarray(phi), couplings)
         size = max(1.0, float(np.abs(np.diag(jacobian)).sum()))
         assert abs(divergence - np.trace(jacobian)) < 1e-12 * size
-        assert np.abs(jacobian).min() > 1e-6 * size  # every site sees every other one
+        if t > 0 or name != "linear":  # which begins at rest
+            assert np.abs(jacobian).min() > 1e-6 * size  # every site sees every other one
 
 
 @pytest.mark.parametrize(("name", "case"), [pair for pair in CASES if pair[0] != "mlp"])
@@ -170,7 +171,7 @@ def test_a_field_keeps_its_precision(name):
     assert [x.shape for x in outcome] == [(5,), ()]
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", sorted(FIELDS.keys() - {"linear"}))
 def test_width_is_the_width(name):
     """More width, more parameters, and the same parameters for the same key."""
     theory = Phi4((4,))

@@ -16,9 +16,8 @@ field is linear in θ: its best coefficients are those of one least-squares prob
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache, reduce
+from functools import lru_cache
 from itertools import combinations_with_replacement
-from operator import mul
 from typing import Any
 
 import jax
@@ -71,11 +70,10 @@ class Features:
         """Σ θ v, and its divergence."""
         g, slopes = self._monomials(squash, phi)
         table = self._table(theta)
-        modes = jnp.stack([hartley(one) for one in jnp.tensordot(table.T, g, 1)])
+        modes = jax.vmap(hartley)(jnp.tensordot(table.T, g, 1))
         velocity = hartley(jnp.sum(jnp.asarray(self.kernels, phi.dtype) * modes, axis=0))
-        weights = table @ jnp.asarray(self._origins, phi.dtype)  # (M, C)
-        divergence = sum(jnp.dot(weights[of, c], slope) for c, (of, slope) in enumerate(slopes))
-        return velocity, jnp.asarray(divergence)
+        origins = jnp.asarray(self._origins, phi.dtype)
+        return velocity, jnp.sum((table @ origins) * slopes)
 
     def rows(
         self, squash: Float[Array, " C"], phi: Configuration, force: Configuration
@@ -83,12 +81,9 @@ class Features:
         """⟨∇f, v⟩ - ∇·v of every v; `force` is ∇f."""
         g, slopes = self._monomials(squash, phi)
         pulled = jnp.asarray(self.kernels, phi.dtype) * hartley(force)
-        modes = jax.vmap(hartley)(g)
         axes = tuple(range(1, g.ndim))
-        rows = jnp.tensordot(modes, pulled, (axes, axes))
-        origins = jnp.asarray(self._origins, phi.dtype)
-        for c, (of, slope) in enumerate(slopes):
-            rows = rows.at[of].add(-slope[:, None] * origins[:, c])
+        rows = jnp.tensordot(jax.vmap(hartley)(g), pulled, (axes, axes))
+        rows = rows - slopes @ jnp.asarray(self._origins.T, phi.dtype)
         return rows.reshape(-1)[self.pairs]
 
     @property
@@ -103,29 +98,38 @@ class Features:
 
     def _monomials(
         self, squash: Float[Array, " C"], phi: Configuration
-    ) -> tuple[Float[Array, " M *shape"], list[tuple[np.ndarray, Array]]]:
-        """g_m; for every channel the m that it is in, and Σ_x ∂g_m/∂ψ_c."""
+    ) -> tuple[Float[Array, " M *shape"], Float[Array, "M C"]]:
+        """g_m, and Σ_x ∂g_m/∂ψ_c."""
         psi = self.smeared(phi)
         wide = squash.reshape(-1, *(1,) * phi.ndim)
         root = jax.lax.rsqrt(1 + (psi / wide) ** 2).at[0].set(1.0)
         u, slope = psi * root, root**3
-        exponents = np.array(self.monomials)
-        powers = [[u[c]] for c in range(len(u))]
-        for c, table in enumerate(powers):
-            while len(table) < exponents[:, c].max():
-                table.append(table[-1] * u[c])
+        exponents, lower, below = self._lower
+        known = {(0,) * len(u): jnp.ones_like(phi)}
 
-        def g(monomial: Iterable[int]) -> Configuration:
-            factors = [powers[c][p - 1] for c, p in enumerate(monomial) if p]
-            return reduce(mul, factors, jnp.ones_like(phi))
+        def g(monomial: Monomial) -> Configuration:
+            if monomial not in known:
+                c = max(i for i, p in enumerate(monomial) if p)
+                known[monomial] = u[c] * g(_less(monomial, c))
+            return known[monomial]
 
-        slopes = []
-        for c in range(len(u)):
-            of = np.flatnonzero(exponents[:, c])
-            less = np.eye(len(u), dtype=int)[c]
-            each = [exponents[m, c] * jnp.sum(slope[c] * g(exponents[m] - less)) for m in of]
-            slopes.append((of, jnp.stack(each)))
+        axes = tuple(range(1, psi.ndim))
+        sums = jnp.tensordot(jnp.stack([g(m) for m in lower]), slope, (axes, axes))
+        slopes = jnp.asarray(exponents, phi.dtype) * sums[below, np.arange(len(u))]
         return jnp.stack([g(m) for m in self.monomials]), slopes
+
+    @property
+    def _lower(self) -> tuple[np.ndarray, list[Monomial], np.ndarray]:
+        """The exponents (M, C); the monomials of one order less; which of these m/u_c is (M, C)."""
+        lower = {_less(m, c): 0 for m in self.monomials for c, p in enumerate(m) if p}
+        number = {monomial: i for i, monomial in enumerate(lower)}
+        below = [[number[_less(m, c)] if p else 0 for c, p in enumerate(m)] for m in self.monomials]
+        return np.array(self.monomials), list(lower), np.array(below)
+
+
+def _less(monomial: Monomial, c: int) -> Monomial:
+    """The monomial without one factor u_c."""
+    return (*monomial[:c], monomial[c] - 1, *monomial[c + 1 :])
 
 
 @lru_cache(maxsize=8)
