@@ -116,7 +116,7 @@ def refuse_misfits(theory: Theory, config: Options) -> None:
         )
     if config.method == "least-squares":
         refuse_unsolved(theory, config)
-    elif set(chosen) & set(OWN["least-squares"]):
+    elif any(a == b for a, b in zip(chosen, OWN["least-squares"], strict=True)):
         refuse(
             "least squares have their own field, base and path: "
             'use `method="least-squares"` and leave `field`, `base` and `interpolation` out'

@@ -6,6 +6,7 @@ large as those of the target.
 """
 
 from dataclasses import dataclass
+from math import log
 from typing import Any
 
 import jax
@@ -30,7 +31,7 @@ class Massive(Base):
     def init(self) -> jax.Array:
         """A correlation length of a quarter of the lattice."""
         terms = len(chebyshev.degrees(dict(self.ranges)))
-        return jnp.zeros(terms).at[0].set(jnp.log(jnp.float32(least_mass(self.theory.shape))))
+        return jnp.zeros(terms).at[0].set(log(least_mass(self.theory.shape)))
 
     def mass_term(self, params: jax.Array, couplings: Point, dtype: Any) -> Scalar:
         """a m²."""

@@ -80,7 +80,7 @@ class Features:
     ) -> Float[Array, " pairs"]:
         """⟨∇f, v⟩ - ∇·v of every v; `force` is ∇f."""
         g, slopes = self._monomials(squash, phi)
-        pulled = jnp.asarray(self.kernels, phi.dtype) * hartley(force)
+        pulled = jnp.asarray(self.kernels, phi.dtype) * hartley(force)[None]
         axes = tuple(range(1, g.ndim))
         rows = jnp.tensordot(jax.vmap(hartley)(g), pulled, (axes, axes))
         rows = rows - slopes @ jnp.asarray(self._origins.T, phi.dtype)

@@ -50,14 +50,14 @@ class MassivePath(Path):
         bent = jnp.sum(params.path.astype(t.dtype) * self.slopes(t, couplings))
         return (1 - t**2) * self.base.mass_term(params.base, couplings, t.dtype) + bent
 
-    def slopes(self, t: Scalar, couplings: Point) -> Float[Array, "{TERMS} terms"]:
+    def slopes(self, t: Scalar, couplings: Point) -> Float[Array, "bends terms"]:
         """What the c_j are the coefficients of in ν(t)."""
         terms = chebyshev.of_couplings(couplings, self.ranges, t.dtype)
         stiffness = jnp.asarray(self.base.theory.stiffness(couplings), t.dtype)
         return stiffness * jnp.outer(self.bends(t), terms)
 
     @staticmethod
-    def bends(t: Scalar) -> Float[Array, " {TERMS}"]:
+    def bends(t: Scalar) -> Float[Array, " bends"]:
         """What the c_j are the coefficients of: t² (1 - t) t^j."""
         return t**2 * (1 - t) * jnp.stack([t**j for j in range(TERMS)])
 

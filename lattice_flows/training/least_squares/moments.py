@@ -70,7 +70,7 @@ class Rows:
 
     def _of_some(
         self, params: Params, squash: Array, t: Scalar, couplings: Point, phi: Configurations
-    ) -> Float[Array, " n P+1"]:
+    ) -> Float[Array, "n columns"]:
         """The rows, Σφ², and ∂_t f."""
         t = jnp.asarray(t, phi.dtype)
 

@@ -42,10 +42,10 @@ class Nodes:
         """The couplings, arrays (E,) in single precision."""
         return jax.vmap(self.couplings.at)(jnp.asarray(self.position, jnp.float32))
 
-    def all_times(self) -> Float[np.ndarray, " T E"]:
+    def all_times(self) -> Float[np.ndarray, " TE"]:
         return np.repeat(self.t, len(self.position))
 
-    def all_weights(self) -> Float[np.ndarray, " T E"]:
+    def all_weights(self) -> Float[np.ndarray, " TE"]:
         return np.repeat(self.weights, len(self.position)) / len(self.position)
 
     def all_points(self) -> Point:

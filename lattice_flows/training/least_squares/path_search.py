@@ -45,8 +45,8 @@ def search(
     power = (1 + momenta / (4 * mass)) ** -2.0
     axes = tuple(range(2, 2 + len(shape)))
     points, many = nodes.points(), len(nodes.position)
-    stiffness = np.asarray(jax.vmap(theory.stiffness)(points) * jnp.ones(many), float)
-    quadratic = np.asarray(jax.vmap(theory.quadratic)(points) * jnp.ones(many), float) / stiffness
+    stiffness = np.asarray(jax.vmap(theory.stiffness)(points), float)
+    quadratic = np.asarray(jax.vmap(theory.quadratic)(points), float) / stiffness
     s = np.arange(1, _KNOTS + 1) / _KNOTS
     # ν/a: of the whole mass term a cautious guess, less what the target brings
     whole = mass + s[:, None] ** 2 * (quadratic - mass) * (1 + 0.5 * (1 - s[:, None] ** 2))
@@ -65,10 +65,10 @@ def search(
             return target + free + a[group] * nu[group] * jnp.sum(x**2)
 
         wide = a.reshape(-1, *(1,) * len(shape))
-        root = 1 / jnp.sqrt(2 * wide * (jnp.asarray(momenta, phi.dtype) + mass))
+        root = 1 / jnp.sqrt(2 * wide * (jnp.asarray(momenta, phi.dtype)[None] + mass))
         phi, log_step, _ = walk(energy, key, phi, root, log_step, _EACH)
         modes = jax.vmap(jax.vmap(hartley))(phi)
-        long = jnp.mean(jnp.sum(modes**2 * jnp.asarray(power, phi.dtype), axes), 1)
+        long = jnp.mean(jnp.sum(modes**2 * jnp.asarray(power, phi.dtype)[None, None], axes), 1)
         sites = phi[0, 0].size
         return phi, log_step, long, jnp.mean(jnp.sum(phi, axes) ** 2, 1) / sites
 
@@ -76,9 +76,9 @@ def search(
     start_key, key = jax.random.split(key)
     noise = jax.random.normal(start_key, (_KNOTS * many, _CHAINS, *shape), jnp.float32)
     a = jnp.tile(jnp.asarray(stiffness, jnp.float32), _KNOTS).reshape(-1, 1, *(1,) * len(shape))
-    root = 1 / jnp.sqrt(2 * a * (jnp.asarray(momenta, jnp.float32) + mass))
+    root = 1 / jnp.sqrt(2 * a * (jnp.asarray(momenta, jnp.float32)[None, None] + mass))
     phi = jax.vmap(jax.vmap(hartley))(noise * root)
-    log_step, ends, kept = jnp.full(_KNOTS * many, np.log(0.2)), [], []
+    log_step, ends, kept = jnp.full(_KNOTS * many, np.log(0.2), jnp.float32), [], []
     for block in range(_BLOCKS):
         ask()
         now = jnp.asarray(nu.reshape(-1), jnp.float32)

@@ -114,7 +114,7 @@ class Solver:
         phi = jax.jit(jax.vmap(draws))(
             jax.random.split(jax.random.fold_in(key, _OF_DRAWS), many), points
         )
-        log_step, walkers = jnp.full(many, np.log(_WIDE)), []
+        log_step, walkers = jnp.full(many, np.log(_WIDE), jnp.float32), []
         for i, t in enumerate(self.nodes.t):
             self._ask()
             at = jnp.full(many, t, jnp.float32)
@@ -174,10 +174,10 @@ class Solver:
             at = jax.tree.map(lambda value: value[group], points)
             return self.path.energy(params, t[group], x, at)
 
-        stiffness = jax.vmap(self.base.theory.stiffness)(points) * jnp.ones(len(t))
+        stiffness = jax.vmap(self.base.theory.stiffness)(points)
         momenta = jnp.asarray(laplacian_eigenvalues(self.shape), phi.dtype)
         wide = stiffness.reshape(-1, *(1,) * len(self.shape)).astype(phi.dtype)
-        root = 1 / jnp.sqrt(2 * wide * (momenta + least_mass(self.shape)))
+        root = 1 / jnp.sqrt(2 * wide * (momenta[None] + least_mass(self.shape)))
         return walk(energy, key, phi, root, log_step.astype(phi.dtype), count)
 
     def _moved(self, state: State, count: int) -> State:
