@@ -70,7 +70,7 @@ def _group(
         momentum = jax.random.normal(momentum_key, x.shape, x.dtype)
         before, force = jax.value_and_grad(of_modes)(start)
 
-        def leap(_: int, state: tuple) -> tuple:
+        def leap(_: Array, state: tuple) -> tuple:
             y, p, force, _ = state
             p = p - 0.5 * step * force
             y = y + step * p

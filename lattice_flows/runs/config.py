@@ -25,7 +25,6 @@ from lattice_flows.runs.rules import (
 from theories import Theory, outside
 
 FORMAT, FORMAT_VERSION = "config", 1
-_STEPS, _SOLVED_STEPS = 16, 8  # of the solver of the flow; fields of least squares are smooth
 _DEEPEST = 16  # runs that go on from one another
 
 
@@ -64,11 +63,8 @@ class Config(Options):
             if getattr(self, name) == "auto":
                 object.__setattr__(self, name, choice)
         refuse_misfits(theory, self)
-        solved = self.method == "least-squares"
-        if solved:
+        if self.method == "least-squares":
             object.__setattr__(self, "steps", STAGES)
-        if self.ode_steps == 0:
-            object.__setattr__(self, "ode_steps", _SOLVED_STEPS if solved else _STEPS)
         object.__setattr__(self, "shape", theory.shape)
         object.__setattr__(self, "couplings", checked_couplings(theory, self.couplings))
         if self.interpolation == "diffusion":

@@ -196,12 +196,7 @@ class Options:
         choices=("squared", "absolute", "sum", "logarithmic", "huber"),
     )
     width: int = _option(32, "Width of the field's network.", low=1, high=10**6)
-    ode_steps: int = _option(
-        0,
-        "Fixed solver steps from base to target; 0 for 16, or for 8 by least squares.",
-        low=0,
-        high=10**5,
-    )
+    ode_steps: int = _option(16, "Fixed solver steps from base to target.", low=1, high=10**5)
     seed: int = _option(0, "Seed of every random number.", low=0, high=2**32 - 1)
     x64: bool = _option(False, "Train in double precision.")
 

@@ -68,6 +68,7 @@ _OF_OPTIMISERS = (
     "constant",
     "penalty",
     "width",
+    "x64",
 )
 _CHOICES = ("field", "base", "interpolation")
 OWN = {

@@ -127,6 +127,6 @@ def _fitted(
     found = np.zeros(table.shape[1])
     found[used] = np.linalg.lstsq(table[:, used], (nu - free)[:-1].reshape(-1), rcond=None)[0]
     return params._replace(
-        base=np.asarray(base, np.float32),
-        path=np.asarray(found.reshape(params.path.shape), np.float32),
+        base=jnp.asarray(base, jnp.float32),
+        path=jnp.asarray(found.reshape(params.path.shape), jnp.float32),
     )

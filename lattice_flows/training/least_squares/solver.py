@@ -68,10 +68,11 @@ class Solver:
 
     def begin(self) -> State:
         params = self.model.init(jax.random.fold_in(self.key, 0))
+        params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params)
         return State(
             params,
             np.zeros((len(self._times), 0, *self.shape), np.float32),
-            np.zeros(len(self._times)),
+            np.zeros(len(self._times), np.float32),
             0,
         )
 
@@ -149,8 +150,8 @@ class Solver:
         squash = self._squash(chosen, state)
         found = self._solve(state, chosen, squash)
         field = {
-            "coefficients": np.asarray(found.coefficients, np.float32),
-            "squash": np.asarray(squash),
+            "coefficients": jnp.asarray(found.coefficients, jnp.float32),
+            "squash": squash,
         }
         return state._replace(params=state.params._replace(field=field)), self._said(found)
 
@@ -253,7 +254,7 @@ class Solver:
                 d = along(t + h, x + h * c, point)
                 return x + h / 6 * (a + 2 * b + 2 * c + d), None
 
-            return jax.lax.scan(step, x, jnp.arange(2))[0]
+            return jax.lax.scan(step, x, jnp.arange(2, dtype=x.dtype))[0]
 
         carry = compiled(carried)
         draw = compiled(lambda key, point: self.base.draw(state.params.base, key, point, size)[0])

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from lattice_flows.flows.model import build
@@ -65,4 +66,5 @@ def _tree(state: State) -> dict:
 
 def _state(tree: dict) -> State:
     state = State(**{name: value for name, value in tree.items() if name != "step"}, stage=0)
-    return state._replace(stage=int(tree["step"]))
+    params = jax.tree.map(jnp.asarray, state.params)
+    return state._replace(params=params, stage=int(tree["step"]))
