@@ -9,9 +9,12 @@ import click
 
 from lattice_flows.io.interrupt import deferred
 from lattice_flows.runs.config import Config
+from lattice_flows.runs.options import Options
 from lattice_flows.runs.resources import refuse_training
+from lattice_flows.runs.rules import method
 from lattice_flows.scripts import _options, _output, _theories, _training, _values
 from lattice_flows.scripts._command import Command, Failure
+from lattice_flows.scripts._words import as_typed
 
 if TYPE_CHECKING:
     from lattice_flows.runs.run import Run
@@ -73,19 +76,24 @@ def _train(
 ) -> "Run":
     from lattice_flows.runs.run import Run, lock
 
-    config = None
+    config, told = None, ""
     if resume and Run.exists(path):
         _training.refuse_contradictions(Run.open(path), typed, given)
     else:
-        config = _new_config(path, typed, given, resume)
+        config, told = _new_config(path, typed, given, resume)
     with lock(path):
         run = Run.create(path, config, overwrite=overwrite) if config else Run.open(path)
         _output.announce(run.config.theory, run.config.shape, run.config.couplings)
+        if told:
+            _output.say(told)
         carry_on(run, resume=resume)
         return run
 
 
-def _new_config(path: Path, typed: Mapping[str, Any], given: _values.Given, resume: bool) -> Config:
+def _new_config(
+    path: Path, typed: Mapping[str, Any], given: _values.Given, resume: bool
+) -> tuple[Config, str]:
+    """The configuration, and what to say of the choices that were made."""
     import theories
 
     needed = [("theory", "--theory"), ("shape", "--sites")]
@@ -100,9 +108,12 @@ def _new_config(path: Path, typed: Mapping[str, Any], given: _values.Given, resu
             "--objective transport or trade goes on from a trained flow, and no other does: "
             "lattice-flows transfer RUN NEW_RUN"
         )
-    config = Config(couplings=_values.trained(typed["theory"], given), **typed)
+    options = {"couplings": _values.trained(typed["theory"], given), **typed}
+    config = Config(**options)
     refuse_training(config)  # before anything is written
-    return config
+    chosen, why = method(config.make_theory(), Options(**options))
+    told = as_typed(f"method {chosen}: {why}")
+    return config, told if "method" not in typed and len(config.shape) > 1 else ""
 
 
 if __name__ == "__main__":

@@ -64,10 +64,10 @@ def hartley(phi: Configuration) -> Configuration:
     """
     import jax.numpy as jnp
 
-    for axis, length in enumerate(phi.shape):
+    for length in reversed(phi.shape):
         angle = 2 * np.pi / length * (np.outer(np.arange(length), np.arange(length)) % length)
         cas = jnp.asarray((np.cos(angle) + np.sin(angle)) / np.sqrt(length), phi.dtype)
-        phi = jnp.moveaxis(jnp.tensordot(cas, phi, (1, axis)), 0, axis)
+        phi = jnp.moveaxis(phi @ cas, -1, 0)  # of the last axis, which then is the first
     return phi
 
 

@@ -8,6 +8,7 @@ trajectory, lest any mode comes back to where it was.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,54 +36,50 @@ def walk(
 
     root: the width of each mode, of the free field that accelerates.
     """
-    groups = jnp.arange(phi.shape[0])
+    groups, sites = jnp.arange(phi.shape[0]), tuple(range(2, phi.ndim))
+    wide = root[:, None]
+
+    def each(function: Callable[[Configuration], Any]) -> Callable[..., Any]:
+        return jax.vmap(jax.vmap(function))
+
+    def of_all(values: Array) -> Array:
+        """Numbers (G, n), or (G,), beside configurations."""
+        return values.reshape(*values.shape, *(1,) * (phi.ndim - values.ndim))
+
+    energies = jax.vmap(jax.vmap(energy, (None, 0)))
+    forces = jax.vmap(jax.vmap(jax.grad(energy, argnums=1), (None, 0)))
+
+    def force(y: Array) -> Array:
+        return wide * each(hartley)(forces(groups, each(hartley)(wide * y)))
 
     def trajectory(carry: tuple, key: jax.Array) -> tuple[tuple, Float[Array, " G"]]:
         phi, log_step = carry
-        keys = jax.random.split(key, (phi.shape[0], 2))
-        moved, acceptance = jax.vmap(lambda *group: _group(energy, *group))(
-            groups, keys, phi, root, log_step
+        jitter_key, momentum_key, accept_key, sign_key = jax.random.split(key, 4)
+        jitter = jax.random.uniform(jitter_key, log_step.shape, phi.dtype, 1 - _JITTER, 1 + _JITTER)
+        step = of_all(jitter * jnp.exp(log_step))
+        start, momentum = (
+            each(hartley)(phi) / wide,
+            jax.random.normal(momentum_key, phi.shape, phi.dtype),
         )
-        return (moved, log_step + _ADAPTATION * (acceptance - _ACCEPTANCE)), acceptance
+
+        def leap(_: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+            y, p = state
+            y = y + step * p
+            return y, p - step * force(y)
+
+        kicked = momentum - 0.5 * step * force(start)
+        y, p = jax.lax.fori_loop(0, LEAPS - 1, leap, (start, kicked))
+        y = y + step * p
+        p = p - 0.5 * step * force(y)
+        moved = each(hartley)(wide * y)
+        kinetic = 0.5 * jnp.sum(momentum**2 - p**2, axis=sites)
+        gain = energies(groups, phi) - energies(groups, moved) + kinetic
+        gain = jnp.where(jnp.isfinite(gain), gain, -jnp.inf)  # what runs away is left out
+        taken = jnp.log(jax.random.uniform(accept_key, gain.shape, phi.dtype)) < gain
+        sign = jax.random.rademacher(sign_key, gain.shape, phi.dtype)
+        phi = of_all(sign) * jnp.where(of_all(taken), moved, phi)
+        acceptance = jnp.mean(jnp.exp(jnp.minimum(gain, 0.0)), axis=1)
+        return (phi, log_step + _ADAPTATION * (acceptance - _ACCEPTANCE)), acceptance
 
     carry, acceptances = jax.lax.scan(trajectory, (phi, log_step), jax.random.split(key, count))
     return *carry, jnp.mean(acceptances, axis=0)
-
-
-def _group(
-    energy: Energy,
-    group: Array,
-    keys: jax.Array,
-    phi: Float[Array, " n *shape"],
-    root: Configuration,
-    log_step: Scalar,
-) -> tuple[Float[Array, " n *shape"], Scalar]:
-    """One trajectory of every configuration of a group, with one step size; mean acceptance."""
-    jitter = jax.random.uniform(keys[0], (), phi.dtype, 1 - _JITTER, 1 + _JITTER)
-    step = jitter * jnp.exp(log_step)
-
-    def of_modes(y: Configuration) -> Scalar:
-        return energy(group, hartley(root * y))
-
-    def one(key: jax.Array, x: Configuration) -> tuple[Configuration, Scalar]:
-        momentum_key, accept_key, sign_key = jax.random.split(key, 3)
-        start = hartley(x) / root
-        momentum = jax.random.normal(momentum_key, x.shape, x.dtype)
-        before, force = jax.value_and_grad(of_modes)(start)
-
-        def leap(_: Array, state: tuple) -> tuple:
-            y, p, force, _ = state
-            p = p - 0.5 * step * force
-            y = y + step * p
-            after, force = jax.value_and_grad(of_modes)(y)
-            return y, p - 0.5 * step * force, force, after
-
-        y, p, _, after = jax.lax.fori_loop(0, LEAPS, leap, (start, momentum, force, before))
-        gain = before - after + 0.5 * (jnp.sum(momentum**2) - jnp.sum(p**2))
-        gain = jnp.where(jnp.isfinite(gain), gain, -jnp.inf)  # what runs away is left out
-        taken = jnp.log(jax.random.uniform(accept_key, (), x.dtype)) < gain
-        sign = jax.random.rademacher(sign_key, (), x.dtype)
-        return sign * jnp.where(taken, hartley(root * y), x), jnp.exp(jnp.minimum(gain, 0.0))
-
-    moved, accepted = jax.vmap(one)(jax.random.split(keys[1], len(phi)), phi)
-    return moved, jnp.mean(accepted)

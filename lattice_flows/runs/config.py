@@ -15,6 +15,7 @@ from lattice_flows.runs.rules import (
     automatic,
     boundary,
     checked_couplings,
+    method,
     refuse_diffusion,
     refuse_idle,
     refuse_misfits,
@@ -59,6 +60,7 @@ class Config(Options):
         refuse_sites(theory.shape)
         chosen = boundary(theory, self.objective, self.boundary)
         object.__setattr__(self, "boundary", chosen)
+        object.__setattr__(self, "method", method(theory, self)[0])
         for name, choice in automatic(theory, self).items():
             if getattr(self, name) == "auto":
                 object.__setattr__(self, name, choice)
@@ -153,7 +155,8 @@ class Config(Options):
             refuse(f"{where} has unknown keys ({', '.join(unknown)}): written by another version?")
         if missing := [n for n in ("theory", "shape", "couplings") if n not in record]:
             refuse(f"{where} lacks {', '.join(missing)}: restore it, or train a new run")
-        config = cls(**record)
+        # older runs do not say it: there was no other
+        config = cls(**{"method": "optimise"} | record)
         if lost := sorted(config.couplings.keys() - record["couplings"].keys()):
             refuse(f"{where} lacks the coupling {lost[0]}: restore it, or train a new run")
         return config

@@ -83,9 +83,11 @@ class Options:
     source: Mapping[str, Any] | None = None
     theory_from: str | None = None
     method: str = _option(
-        "optimise",
-        "How the flow is found: by an optimiser, or by linear least squares (lattices).",
-        choices=("optimise", "least-squares"),
+        "auto",
+        "How the flow is found: by an optimiser, or by linear least squares, in one solve. Least "
+        "squares on lattices of two and more dimensions from 100 sites on, unless a setting of "
+        "optimisers is given; else an optimiser.",
+        choices=("auto", "optimise", "least-squares"),
     )
     objective: str = _option(
         "deformation",

@@ -24,6 +24,18 @@ def boundary(theory: Theory, objective: str, chosen: str) -> str:
     return "frozen" if isinstance(theory, LatticeTheory) else "samples"
 
 
+def method(theory: Theory, config: Options) -> tuple[str, str]:
+    """How the flow is found, where "auto" was chosen, and why."""
+    if config.method != "auto":
+        return config.method, "as told"
+    solvable = isinstance(theory, LatticeTheory) and theory.even and not theory.is_free
+    if not (solvable and len(theory.shape) > 1 and theory.sites >= MANY_SITES):
+        return "optimise", f"least squares are for two dimensions, from {MANY_SITES} sites on"
+    if others := _optimised(config):
+        return "optimise", f"as {setting(others[0], getattr(config, others[0]))} asks for it"
+    return "least-squares", f"two dimensions and {MANY_SITES} sites or more"
+
+
 def automatic(theory: Theory, config: Options) -> dict[str, str]:
     """What "auto" stands for."""
     if config.continues:
@@ -48,6 +60,8 @@ def _optimised(config: Options) -> list[str]:
     return found + ["source"] * (config.source is not None)
 
 
+MANY_SITES = 100
+"""From here on least squares are far better; below, both ways are good."""
 STAGES = 7
 """Of a training by least squares (training/least_squares/): the steps of its run."""
 _OF_OPTIMISERS = (
@@ -149,6 +163,11 @@ def refuse_unsolved(theory: Theory, config: Options) -> None:
     if not isinstance(theory, LatticeTheory) or theory.is_free:
         what = "a free field" if isinstance(theory, LatticeTheory) else "not on a lattice"
         refuse(f'{theory.name} is {what}: `method="least-squares"` does not fit, use optimise')
+    if not theory.even:
+        refuse(
+            f"{theory.name} has no symmetry φ → -φ, which least squares go by: "
+            'use `method="optimise"`'
+        )
     if wrong := _optimised(config):
         refuse(f'`{wrong[0]}` acts with `method="optimise"` alone: leave one of them out')
 

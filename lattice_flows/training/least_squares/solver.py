@@ -13,6 +13,7 @@ Every stage is deterministic, given the seed.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -58,9 +59,11 @@ class Solver:
         self, model: Model, seed: int, interrupted: Callable[[], bool] = lambda: False
     ) -> None:
         assert isinstance(model.path, MassivePath)  # Config sees to it
-        self.model, self.path, self.base = model, model.path, model.path.base
-        self.key, self._interrupted = jax.random.key(seed), interrupted
-        self.nodes = Nodes.of(model.couplings)
+        self.base, self.nodes = model.path.base, Nodes.of(model.couplings)
+        # an action that is even at all of the couplings need not be symmetrised, which costs twice
+        symmetric = self.base.theory.is_symmetric(jax.tree.map(np.asarray, self.nodes.points()))
+        self.path = replace(model.path, even=not symmetric)
+        self.model, self.key, self._interrupted = model, jax.random.key(seed), interrupted
         self.shape = self.base.theory.shape
         self._walk = compiled(self._walked, static_argnums=5)
         self._points = self.nodes.all_points()
