@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 import theories
 from lattice_flows.runs.config import FORMAT_VERSION, Config
-from lattice_flows.runs.options import flag, show
+from lattice_flows.runs.options import Options, flag, show
+from lattice_flows.runs.rules import method, refuse_unsolved
 from theories.errors import LatticeFlowsError
 
 finite = st.floats(-5, 5, allow_subnormal=False)
@@ -186,6 +187,47 @@ def test_a_point_must_be_complete_and_known(values, words):
 def test_insisting_does_not_make_a_theory_of_nonsense():
     with pytest.raises(LatticeFlowsError, match="lam"):
         phi4().check_couplings({"lam": -1.0}, extrapolate=True)
+
+
+@pytest.mark.parametrize(
+    ("shape", "more", "found", "why"),
+    [
+        ((10, 10), {}, "least-squares", "100 sites or more"),
+        ((5, 5, 4), {"seed": 3, "ode_steps": 8}, "least-squares", "two dimensions"),
+        ((9, 11), {}, "optimise", "from 100 sites on"),
+        ((400,), {}, "optimise", "two dimensions"),
+        ((10, 10), {"batch": 64}, "optimise", "batch=64"),
+        ((10, 10), {"field": "hollow"}, "optimise", 'field="hollow"'),
+        ((10, 10), {"theory": "free-field"}, "optimise", "least squares are for"),
+        ((10, 10), {"method": "optimise"}, "optimise", "as told"),
+        ((2, 2), {"method": "least-squares"}, "least-squares", "as told"),
+    ],
+)
+def test_a_method_is_chosen(shape, more, found, why):
+    options = {"theory": "phi4", "shape": shape, **more}
+    config = Config(**options)
+    assert config.method == found
+    assert (config.field == "linear") == (found == "least-squares")
+    assert why in method(config.make_theory(), Options(**options))[1]
+    assert Config.from_json(config.to_json()) == config
+
+
+def test_older_runs_were_optimised():
+    record = json.loads(phi4(shape=(10, 10), method="optimise").to_json())
+    del record["method"]
+    assert Config.from_json(json.dumps(record)) == phi4(shape=(10, 10), method="optimise")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [({"even": False}, "has no symmetry"), ({"stiffness": lambda *_: 0.0}, "has no bonds")],
+)
+def test_what_least_squares_do_not_fit(changes, why):
+    theory = type("Changed", (theories.Phi4,), changes)((10, 10))
+    options = Options("phi4", (10, 10))
+    assert method(theory, options)[0] == "optimise"
+    with pytest.raises(LatticeFlowsError, match=f"phi4 {why}"):
+        refuse_unsolved(theory, options)
 
 
 def test_flags_are_the_fields():

@@ -28,8 +28,7 @@ def method(theory: Theory, config: Options) -> tuple[str, str]:
     """How the flow is found, where "auto" was chosen, and why."""
     if config.method != "auto":
         return config.method, "as told"
-    solvable = isinstance(theory, LatticeTheory) and theory.even and not theory.is_free
-    if not (solvable and len(theory.shape) > 1 and theory.sites >= MANY_SITES):
+    if _unsolvable(theory) or len(theory.shape) < 2 or math.prod(theory.shape) < MANY_SITES:
         return "optimise", f"least squares are for two dimensions, from {MANY_SITES} sites on"
     if others := _optimised(config):
         return "optimise", f"as {setting(others[0], getattr(config, others[0]))} asks for it"
@@ -158,16 +157,21 @@ def refuse_misfits(theory: Theory, config: Options) -> None:
         refuse(f'{theory.name} has no wells that φ → -φ relates: use `interpolation="linear"`')
 
 
+def _unsolvable(theory: Theory) -> str:
+    """Why least squares do not fit a theory; empty where they do."""
+    if not isinstance(theory, LatticeTheory):
+        return "is not on a lattice"
+    if theory.is_free:
+        return "is a free field"
+    if not theory.even:
+        return "has no symmetry φ → -φ"
+    return "" if theory.stiffness(theory.from_values()) > 0 else "has no bonds"
+
+
 def refuse_unsolved(theory: Theory, config: Options) -> None:
     """Refuse what least squares cannot have."""
-    if not isinstance(theory, LatticeTheory) or theory.is_free:
-        what = "a free field" if isinstance(theory, LatticeTheory) else "not on a lattice"
-        refuse(f'{theory.name} is {what}: `method="least-squares"` does not fit, use optimise')
-    if not theory.even:
-        refuse(
-            f"{theory.name} has no symmetry φ → -φ, which least squares go by: "
-            'use `method="optimise"`'
-        )
+    if why := _unsolvable(theory):
+        refuse(f'{theory.name} {why}: `method="least-squares"` does not fit, use optimise')
     if wrong := _optimised(config):
         refuse(f'`{wrong[0]}` acts with `method="optimise"` alone: leave one of them out')
 
