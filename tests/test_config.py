@@ -196,6 +196,7 @@ def test_insisting_does_not_make_a_theory_of_nonsense():
         ((5, 5, 4), {"seed": 3, "ode_steps": 8}, "least-squares", "two dimensions"),
         ((9, 11), {}, "optimise", "from 100 sites on"),
         ((400,), {}, "optimise", "two dimensions"),
+        ((10, 10), {"couplings": {"m": (0.25, 1)}}, "optimise", "one value of each coupling"),
         ((10, 10), {"batch": 64}, "optimise", "batch=64"),
         ((10, 10), {"field": "hollow"}, "optimise", 'field="hollow"'),
         ((10, 10), {"theory": "free-field"}, "optimise", "least squares are for"),

@@ -156,7 +156,7 @@ class Config(Options):
         if missing := [n for n in ("theory", "shape", "couplings") if n not in record]:
             refuse(f"{where} lacks {', '.join(missing)}: restore it, or train a new run")
         # older runs do not say it: there was no other
-        config = cls(**{"method": "optimise"} | record)
+        config = cls(**{"method": "optimise", **record})
         if lost := sorted(config.couplings.keys() - record["couplings"].keys()):
             refuse(f"{where} lacks the coupling {lost[0]}: restore it, or train a new run")
         return config

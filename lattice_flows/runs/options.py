@@ -85,8 +85,8 @@ class Options:
     method: str = _option(
         "auto",
         "How the flow is found: by an optimiser, or by linear least squares, in one solve. Least "
-        "squares on lattices of two and more dimensions from 100 sites on, unless a setting of "
-        "optimisers is given; else an optimiser.",
+        "squares on lattices of two and more dimensions from 100 sites on, at single couplings, "
+        "unless a setting of optimisers is given; else an optimiser.",
         choices=("auto", "optimise", "least-squares"),
     )
     objective: str = _option(

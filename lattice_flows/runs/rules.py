@@ -30,6 +30,8 @@ def method(theory: Theory, config: Options) -> tuple[str, str]:
         return config.method, "as told"
     if _unsolvable(theory) or len(theory.shape) < 2 or math.prod(theory.shape) < MANY_SITES:
         return "optimise", f"least squares are for two dimensions, from {MANY_SITES} sites on"
+    if config.ranges:
+        return "optimise", "least squares are best at one value of each coupling"
     if others := _optimised(config):
         return "optimise", f"as {setting(others[0], getattr(config, others[0]))} asks for it"
     return "least-squares", f"two dimensions and {MANY_SITES} sites or more"
