@@ -4,8 +4,9 @@
 
 g_m are odd monomials of the channels u: φ, the mean of its neighbours, φ smeared over growing
 scales, the mean M of the lattice, each squashed at a scale s that is somewhat above its size; and φ
-as it is. K_j are kernels 1/(1 + k̂²/m) at several scales. θ are polynomials of t and the couplings,
-times t. The divergence is
+as it is. M and φ smeared far are squashed far below their size, too: these are about the signs of
+the lattice and of domains, of which the field must know between two wells. K_j are kernels
+1/(1 + k̂²/m) at several scales. θ are polynomials of t and the couplings, times t. The divergence is
 
     ∇·V = Σ_mj θ_mj Σ_c (K_j * S_c)(0) Σ_x ∂g_m/∂ψ_c (x).
 
@@ -14,6 +15,7 @@ field is linear in θ: its best coefficients are those of one least-squares prob
 ⟨∇f, v⟩ - ∇·v of each v = K_j * g_m (training/least_squares/).
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -36,6 +38,7 @@ from theories.shapes import Array, Configuration, Point, Scalar
 SIZES = ("small", "medium", "rich")
 TIME_DEGREE = 5
 _SITES = 1 << 14
+_WIDE, _NARROW = 1.6, 0.3
 _NEAR = 2  # kernels of monomials of many channels
 
 Monomial = tuple[int, ...]
@@ -46,12 +49,14 @@ Monomial = tuple[int, ...]
 class Features:
     """The v = K_j * g_m of a lattice.
 
-    channels: S_c, the first of which is not squashed. kernels: K_j. monomials: the exponents.
-    pairs: which (m, j) there are, as m·(number of kernels) + j.
+    channels: S_c, the first of which is not squashed. widths: s_c over the size of ψ_c.
+    kernels: K_j. monomials: the exponents. pairs: which (m, j) there are, as
+    m·(number of kernels) + j.
     """
 
     shape: tuple[int, ...]
     channels: Float[np.ndarray, " C *shape"]
+    widths: Float[np.ndarray, " C"]
     kernels: Float[np.ndarray, " J *shape"]
     monomials: tuple[Monomial, ...]
     pairs: np.ndarray
@@ -142,56 +147,72 @@ def features(shape: tuple[int, ...], size: str = "rich") -> Features:
         return 1 / (1 + momenta / mass)
 
     far = [smeared(4 * least)] if 4 * least < 0.2 else []
-    channels = [one, 1 - momenta / (2 * len(shape)), smeared(1.0), smeared(0.3), *far]
-    channels = channels[: {"small": 2, "medium": 3, "rich": 9}[size]]
+    local = [one, 1 - momenta / (2 * len(shape)), smeared(1.0), smeared(0.3), *far]
+    local = local[: {"small": 2, "medium": 3, "rich": 9}[size]]
+    mean = [] if size == "small" else [(momenta == 0) * 1.0]
+    signs = [*mean, smeared(least), smeared(4 * least)] if size == "rich" else []
     masses = {1.0, 4.0, least, 4 * least, *([16 * least] if 16 * least < 0.5 else [])}
     kernels = [one, *(smeared(mass) for mass in sorted(masses, key=lambda m: abs(np.log(m))))]
-    chosen = _chosen(len(channels), len(kernels), size != "small")
-    if size != "small":
-        channels = [*channels, (momenta == 0) * 1.0]
+    chosen = _chosen(len(local), len(mean), len(signs), len(kernels))
     pairs = [m * len(kernels) + j for m, count in enumerate(chosen.values()) for j in range(count)]
+    channels = [one, *local, *mean, *signs]
+    widths = [_WIDE] * (len(channels) - len(signs)) + [_NARROW] * len(signs)
     return Features(
-        shape, np.array([one, *channels]), np.array(kernels), tuple(chosen), np.array(pairs)
+        shape,
+        np.array(channels),
+        np.array(widths),
+        np.array(kernels),
+        tuple(chosen),
+        np.array(pairs),
     )
 
 
-def _chosen(channels: int, kernels: int, mean: bool) -> Mapping[Monomial, int]:
+def _chosen(local: int, mean: int, signs: int, kernels: int) -> Mapping[Monomial, int]:
     """The monomials, and how many of the kernels each has.
 
-    Of φ as it is, the squashed channels, and the mean of the lattice.
+    Of φ as it is, so many local channels, the mean of the lattice, and signs.
     """
-    after = (0,) * mean
-    found = {(1, *(0,) * channels, *after): kernels}
+    size = 1 + local + mean + signs
+    found: dict[Monomial, int] = {}
 
-    def add(some: Iterable[Monomial], count: int) -> None:
+    def add(count: int, *some: Mapping[int, int]) -> None:
+        """Monomials as {channel: exponent}."""
         for one in some:
-            found[(0, *one, *(0,) * (channels - len(one)), *after)] = count
+            found[tuple(one.get(c, 0) for c in range(size))] = count
 
-    add(_products(2, (1, 3, 5, 7)), kernels)
-    if channels > 2:
-        add(_products(3, (1, 3, 5), last=True), kernels)
-    if channels > 3:
-        add(_products(4, (3, 5), last=True), _NEAR)
-    if channels > 4:
-        add(_products(5, (3,), last=True), _NEAR)
+    add(kernels, {0: 1}, *_products(2, (1, 3, 5, 7)))
+    if local > 2:
+        add(kernels, *_products(3, (1, 3, 5), last=True))
+    if local > 3:
+        add(_NEAR, *_products(4, (3, 5), last=True))
+    if local > 4:
+        add(_NEAR, *_products(5, (3,), last=True))
     if mean:
-        for q in range(1, 8):
-            for p in range(7):
-                if p + q in ((1, 3, 5, 7) if p == 0 else (3, 5)):
-                    found[(0, p, *(0,) * (channels - 1), q)] = _NEAR
-        for c in range(1, channels):
-            found[(0, *(int(c == i) for i in range(channels)), 2)] = _NEAR
+        m = 1 + local
+        add(_NEAR, *({m: q} for q in (1, 3, 5, 7)))
+        add(_NEAR, *({1: n - q, m: q} for n in (3, 5) for q in range(1, n)))
+        add(_NEAR, *({c: 1, m: 2} for c in range(2, local + 1)))
+    for i in range(size - signs, size):
+        m = 1 + local
+        add(_NEAR, {i: 1}, {i: 3}, {i: 5}, {i: 1, m: 2}, {i: 3, m: 2}, {i: 2, m: 1})
+        add(_NEAR, *({1: n - q, i: q} for n in (3, 5) for q in range(1, n)))
+        add(_NEAR, {1: 2, i: 1, m: 2}, {1: 1, i: 2, m: 2})
+        for c in range(2, local + 1):
+            add(_NEAR, {c: 1, i: 2}, {c: 2, i: 1})
+        for j in range(i + 1, size):
+            add(_NEAR, {i: 1, j: 2}, {i: 2, j: 1}, {1: 1, i: 1, j: 1})
     return found
 
 
-def _products(channels: int, orders: Iterable[int], last: bool = False) -> list[Monomial]:
-    """All monomials of these orders; with `last` those that the last channel is in."""
+def _products(channels: int, orders: Iterable[int], last: bool = False) -> list[Mapping[int, int]]:
+    """All monomials of these orders of the first local channels; with `last` those with the last
+    of these in them."""
     found = [
-        tuple(int(n) for n in np.bincount(some, minlength=channels))
+        Counter(c + 1 for c in some)
         for order in orders
         for some in combinations_with_replacement(range(channels), order)
     ]
-    return [monomial for monomial in found if monomial[-1] or not last]
+    return [one for one in found if one[channels] or not last]
 
 
 def basis(t: Scalar, couplings: Point, ranges: Ranges) -> Float[Array, " D"]:

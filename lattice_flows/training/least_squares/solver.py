@@ -38,7 +38,6 @@ from theories.shapes import Array, Configurations
 
 FIRST, SECOND = 1024, 3072  # walkers a node, of the first flow and of the second
 ROUNDS = 3
-_SQUASH = 1.6  # times the size of a channel
 _OF_DRAWS = 1000  # a key that no time uses
 _WIDE = 0.25  # of the first steps of chains, e^-1.4
 
@@ -202,7 +201,7 @@ class Solver:
         phi = jnp.asarray(last.reshape(-1, *self.shape)[:FIRST])
         psi = jax.vmap(chosen.smeared)(phi)
         axes = (0, *range(2, psi.ndim))
-        return _SQUASH * jnp.sqrt(jnp.mean(psi**2, axis=axes))
+        return jnp.asarray(chosen.widths, psi.dtype) * jnp.sqrt(jnp.mean(psi**2, axis=axes))
 
     def _basis(self) -> np.ndarray:
         ranges = self.nodes.couplings.ranges
