@@ -65,9 +65,9 @@ def test_rows_are_the_residual(rng):
     params = jax.tree.map(
         lambda x: jnp.asarray(rng.normal(size=x.shape)), model.init(jax.random.key(0))
     )
-    params = params._replace(field={**params.field, "squash": jnp.full(6, 0.8)})
-    chosen, squash = features(theory.shape), jnp.full(6, 0.8)
-    assert len(chosen.channels) == len(squash)
+    chosen = features(theory.shape)
+    squash = jnp.full(len(chosen.channels), 0.8)
+    params = params._replace(field={**params.field, "squash": squash})
     point = double(theory.from_values(m=0.7, lam=1.0, alpha=0.0))
     phi = rng.normal(size=(16, *theory.shape))
     t = np.float64(0.6)
