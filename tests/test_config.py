@@ -217,6 +217,12 @@ def test_older_runs_were_optimised():
     record = json.loads(phi4(shape=(10, 10), method="optimise").to_json())
     del record["method"]
     assert Config.from_json(json.dumps(record)) == phi4(shape=(10, 10), method="optimise")
+    first = phi4(couplings={"alpha": (0.0, 0.02)})
+    wider = {"couplings": {"alpha": (0.0, 0.04)}, "objective": "trade"}
+    carried = phi4(source=dataclasses.asdict(first), **wider)
+    record = json.loads(carried.to_json())
+    del record["method"], record["source"]["method"]
+    assert Config.from_json(json.dumps(record)) == carried
 
 
 @pytest.mark.parametrize(

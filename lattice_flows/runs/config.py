@@ -155,8 +155,7 @@ class Config(Options):
             refuse(f"{where} has unknown keys ({', '.join(unknown)}): written by another version?")
         if missing := [n for n in ("theory", "shape", "couplings") if n not in record]:
             refuse(f"{where} lacks {', '.join(missing)}: restore it, or train a new run")
-        # older runs do not say it: there was no other
-        config = cls(**{"method": "optimise", **record})
+        config = cls(**_with_method(record))
         if lost := sorted(config.couplings.keys() - record["couplings"].keys()):
             refuse(f"{where} lacks the coupling {lost[0]}: restore it, or train a new run")
         return config
@@ -169,6 +168,14 @@ class Config(Options):
         except UnicodeDecodeError as error:
             refuse(f"{path} is damaged ({error}): restore it, or train a new run")
         return cls.from_json(text, where=path)
+
+
+def _with_method(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with the method, which older ones do not name, as there was no other."""
+    whole = {"method": "optimise", **record}
+    if isinstance(whole.get("source"), Mapping):
+        whole["source"] = _with_method(whole["source"])
+    return whole
 
 
 @dataclasses.dataclass(frozen=True)
