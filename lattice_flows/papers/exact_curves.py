@@ -2,7 +2,7 @@
 
 On a finite lattice they are analytic functions of the couplings. So they are found at the Chebyshev
 points of the range alone, and interpolated: the error falls exponentially with the number of
-points, and the last coefficients of the Chebyshev series tell how large it is.
+points, and the last quarter of the coefficients of the Chebyshev series tells how large it is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lattice_flows.ensembles.result import exact_result
 from lattice_flows.papers.experiment import Settings
 from theories import LatticeFlowsError, Theory
 
-_DEGREE = 12
+_DEGREE = 24  # of 12 an average is off by .03 beside the transition on 8 × 8
 _ACCURACY = 3e-3  # of the answers themselves
 
 
@@ -67,14 +67,19 @@ def _curve(
 ) -> Curve:
     """The curve through the points where the answer is known, to better than its own size.
 
-    Raises LatticeFlowsError where it is known at fewer than half of them.
+    NaN beyond the first and the last of them. Raises LatticeFlowsError where it is known at fewer
+    than half of the points.
     """
     at = np.array([float(one[answer]) for one in solved])
     errors = np.array([float(one.get(f"{answer}_accuracy", 0.0)) for one in solved])
     known = np.isfinite(at)
     if 2 * known.sum() < len(points):
         raise LatticeFlowsError(f"{answer} is not known well enough: ask for better exact answers")
-    domain = [points[0], points[-1]]
-    series = Chebyshev.fit(points[known], at[known], int(known.sum()) - 1, domain)
-    rest = float(np.sum(np.abs(series.coef[-2:])))
-    return Curve(series(values), np.interp(values, points[known], errors[known]) + rest)
+    degree, domain = int(known.sum()) - 1, [points[0], points[-1]]
+    series = Chebyshev.fit(points[known], at[known], degree, domain)
+    rest = float(np.sum(np.abs(series.coef[-(degree // 4) :])))
+    slack = 1e-9 * (points[-1] - points[0])
+    first, *_, last = points[known]
+    within = (values >= first - slack) & (values <= last + slack)
+    error = np.interp(values, points[known], errors[known]) + rest
+    return Curve(np.where(within, series(values), np.nan), np.where(within, error, np.nan))

@@ -168,9 +168,9 @@ def _distances(
         )
         where = f"distance from exact in sigma, {name}, {way}"
         found += [
-            (f"largest {where}", np.abs(pulls).max()),
-            (f"spread of {where}", np.sqrt(np.mean(pulls**2))),
-            (f"mean {where}, kappa < {_LOW}", np.mean(pulls[kappas < _LOW])),
+            (f"largest {where}", np.nanmax(np.abs(pulls))),
+            (f"spread of {where}", np.sqrt(np.nanmean(pulls**2))),
+            (f"mean {where}, kappa < {_LOW}", np.nanmean(pulls[kappas < _LOW])),
         ]
     return [Row(what, Estimate(float(x), 0.0)) for what, x in found]
 
