@@ -146,6 +146,11 @@ def _config(old: Config, typed: Mapping[str, Any], given: _values.Given) -> Conf
             "the flow of RUN is carried along by fields of its own and can't be trained on: "
             "give the RUN that it goes on from"
         )
+    if old.method == "least-squares" and not carried:
+        raise Failure(
+            "the flow of RUN was found by least squares and can't be trained on: "
+            "train a new run there, which takes no longer"
+        )
     if carried and objective == "trade" and old.points != "stretched":
         _output.say(
             "note: TRADE keeps what RUN gets wrong: better train it with --points stretched"

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from command_line import SINGLE_WELL, call, refused, small_run
 
+from lattice_flows.flows.model import build
 from lattice_flows.flows.params import Params
+from lattice_flows.io import checkpoint
 from lattice_flows.io.interrupt import Interrupted
 from lattice_flows.runs.config import Config
 from lattice_flows.runs.run import Run
@@ -21,6 +23,7 @@ from lattice_flows.training.trainer import Trainer
 from lattice_flows.training.transfer import transferred
 from theories import LatticeFlowsError
 
+KEY = jax.random.key(0)
 FEW = ("--steps", 2, "--batch", 32, "--width", 3, "--ode-steps", 4)
 
 
@@ -75,6 +78,22 @@ def test_a_run_is_carried_to_a_range(plain):
     # its flow stays as it is, and leads no further where it leads already
     assert "can't be trained on" in refused("transfer", "line", "new", "--sites", 6)
     assert "give a wider one" in refused("transfer", "line", "new")
+
+
+def test_a_flow_by_least_squares_goes_to_other_couplings_alone():
+    """Without its path, which nothing needs any more."""
+    couplings = {"m": -1.0, **SINGLE_WELL}
+    run = Run.create("solved", Config("phi4", (2, 2), couplings, method="least-squares"))
+    params = jax.tree.map(lambda x: np.asarray(x, np.float32), build(run.config).init(KEY))
+    checkpoint.save(run.path / "checkpoint.npz", {"params": params, "step": run.config.steps})
+    run.finish()
+    result = call("transfer", "solved", "line", "--m", "-1:-0.6", *FEW)
+    assert result.exit_code == 0, result.output
+    assert Run.open("line").config.source_config == run.config
+    for more in (("--shape", "4x4"), ("--m", "-0.5", "--objective", "deformation")):
+        message = refused("transfer", "solved", "other", *more)
+        assert "train a new run there" in message
+        assert not Path("other").exists()
 
 
 def test_an_objective_without_a_path_does_not_go_on_with_a_learned_one():

@@ -41,7 +41,8 @@ def taken_over(config: Config, source: Run) -> dict[str, Any]:
     """
     _, params = trained(source)
     if config.continues:
-        known = {"base": params}
+        # what its training alone has a use for is left behind
+        known = {"base": params._replace(path=(), constant=())}
     else:
         known = transferred(params, source.config, config)._asdict()
     dtype = np.float64 if config.x64 else np.float32
