@@ -10,10 +10,10 @@ import numpy as np
 from anharmonic import Anharmonic
 from matplotlib.figure import Figure
 
-jax.config.update("jax_enable_x64", True)  # log-weights in double precision
+from lattice_flows import train
+from lattice_flows.sampling.evaluation import evaluate
 
-from lattice_flows import train  # noqa: E402
-from lattice_flows.sampling.evaluation import evaluate  # noqa: E402
+jax.config.update("jax_enable_x64", True)  # log-weights in double precision
 
 # %% [markdown]
 # A flow for g from 0.02 to 0.1, at a = -1.

@@ -9,11 +9,11 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-jax.config.update("jax_enable_x64", True)  # log-weights in double precision
+from lattice_flows import train
+from observables import magnetization
+from theories import Phi4
 
-from lattice_flows import train  # noqa: E402
-from observables import magnetization  # noqa: E402
-from theories import Phi4  # noqa: E402
+jax.config.update("jax_enable_x64", True)  # log-weights in double precision
 
 # %% [markdown]
 # The action is S = Σ (φ_x - φ_{x+1})² + Σ [-m φ_x² + λ (φ_x - α)⁴], with λ = 1/16 and α = 0.01

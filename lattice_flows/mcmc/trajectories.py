@@ -18,7 +18,7 @@ from theories.lattice import hartley
 from theories.shapes import Array, Configuration, Scalar
 
 _ACCEPTANCE, _ADAPTATION, _JITTER = 0.8, 0.1, 0.2
-LEAPS = 8
+_LEAPS = 8
 
 Energy = Callable[[Array, Configuration], Scalar]
 """(number of the group, configuration) -> f."""
@@ -57,10 +57,8 @@ def walk(
         jitter_key, momentum_key, accept_key, sign_key = jax.random.split(key, 4)
         jitter = jax.random.uniform(jitter_key, log_step.shape, phi.dtype, 1 - _JITTER, 1 + _JITTER)
         step = of_all(jitter * jnp.exp(log_step))
-        start, momentum = (
-            each(hartley)(phi) / wide,
-            jax.random.normal(momentum_key, phi.shape, phi.dtype),
-        )
+        start = each(hartley)(phi) / wide
+        momentum = jax.random.normal(momentum_key, phi.shape, phi.dtype)
 
         def leap(_: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
             y, p = state
@@ -68,7 +66,7 @@ def walk(
             return y, p - step * force(y)
 
         kicked = momentum - 0.5 * step * force(start)
-        y, p = jax.lax.fori_loop(0, LEAPS - 1, leap, (start, kicked))
+        y, p = jax.lax.fori_loop(0, _LEAPS - 1, leap, (start, kicked))
         y = y + step * p
         p = p - 0.5 * step * force(y)
         moved = each(hartley)(wide * y)

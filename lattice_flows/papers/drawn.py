@@ -102,6 +102,7 @@ def of_chains(
 
 @contextlib.contextmanager
 def _carried_on() -> Iterator[None]:
+    """An interruption says how to go on."""
     try:
         yield
     except Interrupted as error:

@@ -18,15 +18,13 @@ from theories import LatticeTheory
 from theories.lattice import bond_energy, hartley, laplacian_eigenvalues
 from theories.shapes import Configuration, Point, Scalar
 
-Ranges = tuple[tuple[str, tuple[float, float]], ...]
-
 
 @dataclass(frozen=True)
 class Massive(Base):
     """The free field with the theory's stiffness a and the mass m."""
 
     theory: LatticeTheory
-    ranges: Ranges = ()
+    ranges: tuple[tuple[str, tuple[float, float]], ...] = ()
 
     def init(self) -> jax.Array:
         """A correlation length of a quarter of the lattice."""

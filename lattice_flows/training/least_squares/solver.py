@@ -276,6 +276,6 @@ class Solver:
         return drawn
 
     def _said(self, found: Solution) -> dict[str, float]:
-        """The residual, and the log Z that it was found with."""
+        """The residual: its mean over the nodes, and its largest."""
         weights = self.nodes.all_weights()
         return {"residual": float(weights @ found.residual), "worst": float(found.residual.max())}
